@@ -1,0 +1,59 @@
+"""Errors that only the admin port has. Knows no endpoint; the statuses are those of RFC 9110."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from proxy.errors import Problem, ProxyError, Rejected
+
+_SHOWN_PROBLEMS = 20
+
+
+class NotFound(Rejected):
+    status, cause, title = 404, "not_found", "Not found"
+
+
+class Unauthenticated(Rejected):
+    """The bearer token is missing or wrong (RFC 6750 3)."""
+
+    status, cause, title = 401, "unauthenticated", "Unauthenticated"
+
+
+class Forbidden(Rejected):
+    """Without a token the admin port talks to this machine only."""
+
+    status, cause, title = 403, "forbidden", "Forbidden"
+
+
+class UnsupportedMediaType(Rejected):
+    status, cause, title = 415, "unsupported_media_type", "Unsupported media type"
+
+
+class NotReady(ProxyError):
+    """`word` says why: it becomes the reason, as in `draining`."""
+
+    status, cause, title = 503, "not_ready", "Not ready"
+
+    def __init__(self, word: str) -> None:
+        super().__init__(f"Not ready: {word}.")
+        self.word = word
+
+    def problem(self, request_id: str) -> dict[str, object]:
+        return {**super().problem(request_id), "reason": self.word}
+
+
+class InvalidConfiguration(Rejected):
+    """The new configuration cannot be used; the old one keeps serving. `problems` are all that were found."""
+
+    status, cause, title = 422, "config_invalid", "Invalid configuration"
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        shown = [str(problem) for problem in problems[:_SHOWN_PROBLEMS]]
+        if len(problems) > _SHOWN_PROBLEMS:
+            shown.append(f"and {len(problems) - _SHOWN_PROBLEMS} more")
+        nothing = "There is no configuration file to read: fig was started with flags. Restart it with other ones."
+        super().__init__("; ".join(shown) or nothing)
+        self.problems = problems
+
+    def problem(self, request_id: str) -> dict[str, object]:
+        return {**super().problem(request_id), "problems": [asdict(problem) for problem in self.problems]}

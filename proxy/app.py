@@ -1,0 +1,333 @@
+"""The composition root: the only file that constructs. Opens in order, closes in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from proxy import __version__
+from proxy.admin.api import create_admin
+from proxy.config.load import Loaded, fingerprint
+from proxy.config.model import UpstreamConfig
+from proxy.errors import ConfigError, ProxyError, StoreError
+from proxy.events import Event, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
+from proxy.gateway import Gateway
+from proxy.loader import load_in_child
+from proxy.rollout.rollback_file import RollbackFiles
+from proxy.runtime import Author, Runtime
+from proxy.snapshot import SeamRecord, Snapshot
+from proxy.state.memory import MemoryStore
+from proxy.state.sqlite import SqliteStore
+from proxy.state.store import Store
+from proxy.telemetry.access_log import AccessLog, Descriptor, ErrorLog, LineWriter
+from proxy.telemetry.metrics import Gauges, Metrics
+from proxy.telemetry.seen import NOTE_EVERY_S, SeenShare
+from proxy.upstreams.upstream import Upstream
+from proxy.wire.edge import Edge
+from proxy.wire.server import DataServer, DrainTimes, QuietServer
+from proxy.wire.timer import TimerWheel
+
+CANNOT_START = 3
+
+_BACKLOG = 4096
+_ROLLBACK_FILES_EVERY_S = 0.5
+_FILE_EVERY_S = 1.0
+_DURABLE_EVERY_S = 1.0
+_SWEEP_EVERY_S = 1.0
+
+log = logging.getLogger("proxy")
+
+
+def serve(loaded: Loaded, path: Path | None) -> int:
+    """Run until a signal ends it. `path` None: the configuration came from flags and is not watched.
+
+    Returns the exit code: 0 after a clean drain, 3 when it cannot start.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(loaded, path))
+    except CannotStart as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  the one word a failed start has for the terminal
+        return CANNOT_START
+
+
+class CannotStart(Exception):
+    """Says what is in the way, and the cure."""
+
+
+async def _serve(loaded: Loaded, path: Path | None) -> int:
+    settings = loaded.settings
+    data_socket = _bind(settings.server.address, "server.listen")
+    admin_socket = _bind(settings.admin.address, "admin.listen")
+    store = _store(settings.store)
+    records = await _read_store(store, settings.store)
+    try:
+        return await App(loaded, path, store, records).run(data_socket, admin_socket)
+    finally:
+        await store.close()
+
+
+def _bind(address: tuple[str, int], key: str) -> socket.socket:
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {host}:{port} ({error.strerror}): free the port or change {key}"
+        ) from error
+
+
+def _store(url: str) -> Store:
+    kind, _, rest = url.partition(":")
+    return MemoryStore() if kind == "memory" else SqliteStore(Path(rest))
+
+
+async def _read_store(store: Store, url: str) -> dict[str, SeamRecord]:
+    """Without what the store holds a latch could be missed, so there is no start without it."""
+    try:
+        await store.open()
+        return await store.load()
+    except StoreError as error:
+        await store.close()
+        raise CannotStart(f"the store {url} cannot be read: {error.detail}") from error
+
+
+class App:
+    """Everything of one process, built in dependency order."""
+
+    def __init__(self, loaded: Loaded, path: Path | None, store: Store, records: dict[str, SeamRecord]) -> None:
+        settings = loaded.settings
+        self.path = path
+        self.wheel = TimerWheel()
+        self.lines = LineWriter(Descriptor(sys.stderr.fileno()))
+        self.access_log = AccessLog(settings.telemetry.access_log, Descriptor(sys.stdout.fileno()))
+        self.metrics = Metrics(__version__, lambda: self.access_log.dropped)
+        self.seen = SeenShare(self.metrics, time.monotonic())
+        self.own_addresses = frozenset((settings.server.address, settings.admin.address))
+        self.runtime = Runtime(
+            loaded,
+            records,
+            store,
+            load=self._load,
+            make_upstream=self._make_upstream,
+            emit=self._emit,
+            on_swap=self._on_swap,
+            clock=time.time,
+        )
+        self.gateway = Gateway(
+            self.runtime,
+            self.metrics,
+            self.access_log,
+            ErrorLog(self.lines.put, time.time),
+            instance=secrets.token_hex(4),
+            rng=random.Random(),
+        )
+        self.edge = Edge(self.gateway, settings.server.limits, settings.server.timeouts, self.wheel)
+        self.metrics.gauges = Gauges(self._seam_gauges, self._upstream_gauges, self._connection_gauges)
+        folder = path.parent if path is not None else Path()
+        self._file_fingerprint = b"" if path is None else fingerprint(path, loaded.files)
+        self._reloading: asyncio.Future[None] | None = None
+        self.rollback_files = RollbackFiles(folder / "var" / "rollback")
+        self.data_server = DataServer(self.edge, self._drain_times)
+        self.admin_server = QuietServer(
+            uvicorn.Config(
+                create_admin(
+                    runtime=self.runtime,
+                    metrics=self.metrics,
+                    seen=self.seen,
+                    rollback_files=self.rollback_files,
+                    readiness=self._readiness,
+                    token=settings.admin.token,
+                    clock=time.time,
+                    monotonic=time.monotonic,
+                    version=__version__,
+                ),
+                lifespan="off",
+                ws="none",
+                proxy_headers=False,
+                server_header=False,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+
+    # --- run ---------------------------------------------------------------------------------------------------------
+
+    async def run(self, data_socket: socket.socket, admin_socket: socket.socket) -> int:
+        """Serve until a signal, then drain and close in reverse order."""
+        loop = asyncio.get_running_loop()
+        self.wheel.start(loop)
+        await self._read_rollback_files()
+        admin = asyncio.create_task(self.admin_server.serve([admin_socket]))
+        background = [
+            asyncio.create_task(self._every(seconds, step))
+            for seconds, step in (
+                (_ROLLBACK_FILES_EVERY_S, self._read_rollback_files),
+                (_FILE_EVERY_S, self._reload_if_changed),
+                (_DURABLE_EVERY_S, self.runtime.make_durable),
+                (_SWEEP_EVERY_S, self._sweep),
+                (NOTE_EVERY_S, self._note_seen),
+            )
+        ]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self._announce(data_socket, admin_socket)
+        gc.collect()
+        gc.freeze()  # the routing table lives long: the collector need not walk it
+        try:
+            await self.data_server.serve([data_socket])
+        finally:
+            self.admin_server.should_exit = True
+            await admin
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await self.runtime.make_durable()
+            self.runtime.close()
+            self.wheel.stop()
+            self.access_log.close(2.0)
+            self.lines.close(1.0)
+        return 0
+
+    def _announce(self, data_socket: socket.socket, admin_socket: socket.socket) -> None:
+        data, admin = data_socket.getsockname(), admin_socket.getsockname()
+        log.info("fig %s serves on %s:%d, admin on %s:%d", __version__, *data[:2], *admin[:2])
+
+    def _stop(self) -> None:
+        if self.data_server.should_exit:
+            self.data_server.force_exit = True
+        else:
+            log.info("stopping: draining %d client connections", len(self.edge.connections))
+        self.data_server.should_exit = True
+        self.edge.draining = True
+
+    def _hang_up(self) -> None:
+        self._reloading = asyncio.ensure_future(self._reload("SIGHUP"))
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await step()
+            except Exception:
+                log.exception("background task %r failed", step)
+
+    # --- background steps --------------------------------------------------------------------------------------------
+
+    async def _read_rollback_files(self) -> None:
+        for seam, reason in self.rollback_files.read().items():
+            state = self.runtime.snapshot.states.get(seam)
+            if state is None or state.record.latch is not None:
+                continue
+            try:
+                await self.runtime.retreat(seam, Author(time.time(), "rollback file", reason))
+            except ProxyError as error:
+                log.error("rollback file %s: %s", self.rollback_files.path(seam), error.detail)
+
+    async def _reload_if_changed(self) -> None:
+        if self.path is None:
+            return
+        current = await asyncio.to_thread(fingerprint, self.path, self.runtime.files)
+        if current != self._file_fingerprint:
+            self._file_fingerprint = current
+            await self._reload("file watch")
+
+    async def _reload(self, actor: str) -> None:
+        try:
+            result = await self.runtime.reload(Author(time.time(), actor, "configuration changed"))
+        except ConfigError:
+            return  # told by the event
+        if self.path is not None:
+            self._file_fingerprint = fingerprint(self.path, self.runtime.files)
+        for warning in result.warnings:
+            log.warning("%s", warning)
+
+    async def _sweep(self) -> None:
+        self.runtime.sweep(asyncio.get_running_loop().time())
+
+    async def _note_seen(self) -> None:
+        self.seen.note(self.runtime.snapshot.states, time.monotonic())
+
+    # --- what others are given ---------------------------------------------------------------------------------------
+
+    async def _load(self) -> Loaded:
+        if self.path is None:
+            raise ConfigError(())
+        return await load_in_child(self.path)
+
+    def _make_upstream(self, name: str, config: UpstreamConfig) -> Upstream:
+        return Upstream(name, config, self.wheel, self.own_addresses)
+
+    def _on_swap(self, snapshot: Snapshot) -> None:
+        server = snapshot.settings.server
+        self.edge.limits, self.edge.timeouts = server.limits, server.timeouts
+        self.gateway.adopt(snapshot)
+
+    def _drain_times(self) -> DrainTimes:
+        drain = self.runtime.snapshot.settings.server.drain
+        return DrainTimes(drain.delay_s, drain.timeout_s)
+
+    def _readiness(self) -> str | None:
+        return "draining" if self.edge.draining else None
+
+    def _seam_gauges(self) -> list[tuple[str, float, float, bool]]:
+        now = time.monotonic()
+        return [
+            (name, state.percent, self.seen.seen(name, now).percent or 0.0, state.record.latch is not None)
+            for name, state in self.runtime.snapshot.states.items()
+        ]
+
+    def _upstream_gauges(self) -> list[tuple[str, int, int]]:
+        return [(name, one.in_flight, one.reconnects) for name, one in self.runtime.upstreams.items()]
+
+    def _connection_gauges(self) -> tuple[int, int]:
+        idle = len(self.edge.idle)
+        return len(self.edge.connections) - idle, idle
+
+    def _emit(self, event: Event) -> None:
+        self.metrics.event(event)
+        match event:
+            case Transition():
+                self.seen.restart(event.seam, time.monotonic())
+                log.info(
+                    "seam %s: %s by %s → %s %g%%%s (%s)",
+                    event.seam,
+                    event.action,
+                    event.actor,
+                    event.stage,
+                    event.percent,
+                    ", rolled back" if event.rolled_back else "",
+                    event.reason,
+                )
+            case Reloaded():
+                log.info("configuration %s in force, %d seams", event.fingerprint, event.seams)
+                for seam in event.overridden:
+                    log.warning("seam %s: YAML changed but an override wins; `fig reset %s` drops it", seam, seam)
+                for key in event.needs_restart:
+                    log.warning("%s changed: that takes a restart", key)
+            case ReloadFailed():
+                log.error("reload failed, the old configuration keeps serving:\n%s", event.detail)
+            case StoreFailed():
+                log.error("store %s, seam %s: %s", event.store, event.seam or "-", event.detail)
+            case StoreRecovered():
+                log.info("store %s: rollback of seam %s is durable", event.store, event.seam)

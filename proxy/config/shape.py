@@ -1,0 +1,252 @@
+"""Plain values against the model: every key that is unknown, missing, of a wrong type or out of range, all at once.
+
+A value that is broken is taken out, or replaced by a stand-in where the model needs one, and the rest is validated
+again; so the checks that follow see every sound key. Knows nothing of what keys mean beside one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from proxy.config.document import Interpolated
+from proxy.config.finding import Finding, did_you_mean, dotted, lineage
+from proxy.config.model import (
+    Admin,
+    Drain,
+    Force,
+    Limits,
+    Policy,
+    Rewrite,
+    RouteConfig,
+    SeamConfig,
+    Server,
+    ServerTimeouts,
+    Settings,
+    Telemetry,
+    UpstreamConfig,
+    UpstreamTimeouts,
+)
+
+Loc = tuple[str | int, ...]
+
+MODELS: Mapping[str, type[BaseModel]] = {
+    "": Settings,
+    "server": Server,
+    "server.limits": Limits,
+    "server.timeouts": ServerTimeouts,
+    "server.drain": Drain,
+    "admin": Admin,
+    "telemetry": Telemetry,
+    "upstreams.*": UpstreamConfig,
+    "upstreams.*.timeouts": UpstreamTimeouts,
+    "policy": Policy,
+    "seams.*": SeamConfig,
+    "seams.*.rewrite": Rewrite,
+    "seams.*.force": Force,
+    "seams.*.routes[]": RouteConfig,
+    "seams.*.routes[].rewrite": Rewrite,
+}
+"""Which model reads which mapping of a file."""
+
+NOT_AVAILABLE: Mapping[str, frozenset[str]] = {
+    "": frozenset({"auth", "rate_limits", "workers"}),
+    "server": frozenset({"tls", "workers"}),
+    "telemetry": frozenset({"metrics", "traces"}),
+    "upstreams.*": frozenset({"health", "max_in_flight", "max_queue", "queue_s", "tls"}),
+    "seams.*": frozenset({"auth", "breaker", "fallback", "legacy_breaker", "rate_limit", "retry", "shadow"}),
+    "seams.*.routes[]": frozenset({"auth", "breaker", "fallback", "rate_limit", "retry"}),
+}
+"""Keys whose meaning is settled, but not built."""
+
+_STAND_INS: Mapping[str, Any] = {
+    "version": 1,
+    "upstreams.*.endpoints": ("",),
+    "seams.*.routes": ({"path": "/"},),
+    "seams.*.routes[]": {"path": "/"},
+    "seams.*.routes[].path": "/",
+    "seams.*.force.header": "",
+    "seams.*.force.allow_from": ("",),
+}
+_MAPPING_TYPES = frozenset({"model_type", "model_attributes_type", "dict_type"})
+_WHOLE_TYPES = frozenset({"int_type", "int_from_float", "int_parsing_size"})
+_RANGES = {"greater_than": "more than", "greater_than_equal": "at least", "less_than_equal": "at most"}
+_OPERANDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than_equal": "le"}
+
+
+def shape(
+    data: dict[str, Any], broken: Set[str], interpolated: Mapping[str, Interpolated]
+) -> tuple[Settings, list[Finding], set[str]]:
+    """The settings without their broken parts, what is wrong with those, and every broken path.
+
+    `broken` are the paths known to be void before. An interpolated value that was typed where the model wants a string
+    is taken as its text.
+    """
+    findings: list[Finding] = []
+    void, texts = set(broken), dict[str, str]()
+    while True:
+        try:
+            return Settings.model_validate(_without(data, void, texts), strict=True), findings, void
+        except ValidationError as error:
+            known = len(void) + len(texts)
+            errors = error.errors(include_url=False)
+            for details in sorted(errors, key=lambda details: -len(details["loc"])):
+                _judge(details, findings, void, texts, interpolated)
+            if len(void) + len(texts) == known:
+                void.update(dotted(details["loc"]) for details in errors)
+            if len(void) + len(texts) == known:
+                raise
+
+
+def _judge(
+    details: ErrorDetails,
+    findings: list[Finding],
+    void: set[str],
+    texts: dict[str, str],
+    interpolated: Mapping[str, Interpolated],
+) -> None:
+    """Enters one error. One about a list whose items are broken waits: it may be gone with stand-ins for them."""
+    path = dotted(details["loc"])
+    if details["type"] == "string_type" and path in interpolated and path not in texts:
+        texts[path] = interpolated[path].text
+    elif not any(inner.startswith((f"{path}.", f"{path}[")) for inner in void):
+        secret = interpolated.get(path)
+        findings.append(_finding(details, path, secret.expression if secret else show(details["input"])))
+        void.add(path)
+
+
+def kind(loc: Iterable[str | int]) -> str:
+    """A path with names and positions left out: `seams.*.routes[].path`."""
+    steps = list(loc)
+    if len(steps) > 1 and steps[0] in ("seams", "upstreams"):
+        steps[1] = "*"
+    return "".join("[]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+
+
+def _without(data: dict[str, Any], void: Set[str], texts: Mapping[str, str]) -> dict[str, Any]:
+    """The data with void values left out or replaced, and with texts in their places."""
+    touched = {above for path in (*void, *texts) for above in lineage(path)}
+
+    def rebuilt(loc: Loc, value: Any) -> Any:
+        path = dotted(loc)
+        if path and path not in touched:
+            return value
+        if isinstance(value, dict):
+            kept = {key: rebuilt((*loc, key), item) for key, item in value.items() if dotted((*loc, key)) not in void}
+            return kept | _stand_ins(loc, void)
+        if isinstance(value, tuple):
+            return tuple(item(loc, i, each) for i, each in enumerate(value))
+        return texts.get(path, value)
+
+    def item(loc: Loc, i: int, value: Any) -> Any:
+        at = (*loc, i)
+        return _STAND_INS.get(kind(at), "") if dotted(at) in void else rebuilt(at, value)
+
+    result: dict[str, Any] = rebuilt((), data) if touched else data
+    return result
+
+
+def _stand_ins(loc: Loc, void: Set[str]) -> dict[str, Any]:
+    model = MODELS.get(kind(loc))
+    if model is None:
+        return {}
+    required = (name for name, field in model.model_fields.items() if field.is_required())
+    return {name: _STAND_INS[kind((*loc, name))] for name in required if dotted((*loc, name)) in void}
+
+
+def _finding(details: ErrorDetails, path: str, shown: str) -> Finding:
+    loc = details["loc"]
+    match details["type"]:
+        case "extra_forbidden":
+            return _extra(loc, path)
+        case "missing":
+            return Finding(path, "FIG008", f"key `{loc[-1]}` is missing{_example(loc)}", at_key=True)
+        case "literal_error" | "greater_than" | "greater_than_equal" | "less_than_equal" | "too_short":
+            return Finding(path, "FIG010", f"`{_name(loc)}` {_range(details, shown)}")
+        case _:
+            return Finding(path, "FIG009", f"`{_name(loc)}` {_type(details, shown)}")
+
+
+def _extra(loc: Loc, path: str) -> Finding:
+    key, section = str(loc[-1]), kind(loc[:-1])
+    where = f"in `{dotted(loc[:-1])}`" if section else "at the top level"
+    if key in NOT_AVAILABLE.get(section, ()):
+        return Finding(path, "FIG007", f"`{key}` {where} is not available yet: remove it", at_key=True)
+    model = MODELS[section]
+    hint = did_you_mean(key, model.model_fields) or f": known are {', '.join(model.model_fields)}"
+    return Finding(path, "FIG006", f"unknown key `{key}` {where}{hint}", at_key=True)
+
+
+def _example(loc: Loc) -> str:
+    examples = MODELS[kind(loc[:-1])].model_fields[str(loc[-1])].examples or ()
+    return f": add for example `{loc[-1]}: {show(examples[0])}`" if examples else ""
+
+
+def _range(details: ErrorDetails, shown: str) -> str:
+    error, context = details["type"], details.get("ctx", {})
+    if error == "too_short":
+        return f"must have at least one item, not {shown}"
+    if error == "literal_error":
+        allowed = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+        return f"must be {' or '.join(allowed)}, not {shown}{did_you_mean(str(details['input']), allowed)}"
+    return f"must be {_RANGES[error]} {context[_OPERANDS[error]]:g}, not {shown}"
+
+
+def _type(details: ErrorDetails, shown: str) -> str:
+    error, value = details["type"], details["input"]
+    if error in _MAPPING_TYPES:
+        return f"must be a mapping, not {shown}"
+    if error == "tuple_type":
+        return f"must be a list, not {shown}{_as_list(value, shown)}"
+    if error == "string_type":
+        return f"must be a string, not {shown}{_quoted(value, shown)}"
+    if error == "bool_type":
+        return f"must be true or false, not {shown}"
+    number = "a whole number" if error in _WHOLE_TYPES else "a finite number"
+    return f"must be {number}, not {shown}{_unquoted(value)}"
+
+
+def _as_list(value: Any, shown: str) -> str:
+    return "" if value is None or isinstance(value, dict) else f": write [{shown}]"
+
+
+def _quoted(value: Any, shown: str) -> str:
+    return f': write "{shown}"' if isinstance(value, (int, float)) else ""
+
+
+def _unquoted(value: Any) -> str:
+    digits = isinstance(value, str) and value.replace(".", "", 1).isdecimal()
+    return ": remove the quotes" if digits else ""
+
+
+def _name(loc: Loc) -> str:
+    """The last key with the position after it: `methods[1]`."""
+    start = next((i for i in range(len(loc) - 1, -1, -1) if isinstance(loc[i], str)), 0)
+    return dotted(loc[start:])
+
+
+def show(value: Any) -> str:
+    """A value as it would stand in YAML, or its kind where that is too long for a message."""
+    text = _flow(value)
+    if len(text) <= 60:
+        return text
+    return (
+        "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, (list, tuple)) else f"{text[:57]}..."
+    )
+
+
+def _flow(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return f"{{{', '.join(f'{key}: {_flow(item)}' for key, item in value.items())}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(_flow, value))}]"
+        case _:
+            return str(value)

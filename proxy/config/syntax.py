@@ -1,0 +1,234 @@
+"""What one value must look like by itself. Each function gives the reason why not, with its cure, or None.
+
+Knows no other key. Sources: header names and methods are tokens (RFC 9110 5.6.2), field values RFC 9110 5.5.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Collection
+
+from proxy.config.finding import did_you_mean
+from proxy.config.model import split_address, split_endpoint
+
+BUCKET_NAME_BYTES = 48
+"""Longest name that keys a bucket: blake2b takes 64 bytes, and suffixes must fit in."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_SEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}", re.ASCII)
+_UPSTREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
+_FIELD_VALUE = re.compile(r"[^\x00-\x20\x7f]([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?|")
+_PREFIX = re.compile(r"/[^\x00-\x20\x7f?#\\]*")
+_SELECTOR = re.compile(r"(jwt|header|cookie|path)\.(.*)", re.DOTALL)
+_SELECTOR_KINDS = ("jwt.", "api_key", "header.", "cookie.", "path.", "client_ip")
+_NEVER_FORCE = frozenset({"authorization", "connection", "content-length", "cookie", "host", "transfer-encoding"})
+
+
+def listen_problem(text: str) -> str | None:
+    try:
+        split_address(text)
+    except ValueError:
+        return f"`{text}` is not HOST:PORT: write for example 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080"
+    return None
+
+
+def endpoint_problem(url: str) -> str | None:
+    """The text is not repeated where it may hold a password."""
+    rest = url.partition("://")[2]
+    if not rest:
+        return f"`{url}` is not http://HOST:PORT"
+    if "@" in rest:
+        return "an endpoint with a user or password is refused: leave them out"
+    if re.search(r"[/?#]", rest):
+        return f"`{url}` has a path or query: write http://HOST:PORT, and use `rewrite` for path prefixes"
+    try:
+        split_endpoint(url)
+    except ValueError:
+        return f"`{url}` is not http://HOST:PORT: a host and a port from 1 to 65535 are needed"
+    return None
+
+
+def network_problem(text: str) -> str | None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return f"`{text}` is not a network: {_network_cure(text)}"
+    return None
+
+
+def _network_cure(text: str) -> str:
+    try:
+        return f"it has bits set behind the prefix; write {ipaddress.ip_network(text, strict=False)}"
+    except ValueError:
+        return "write ADDRESS/BITS, for example 10.0.0.0/8"
+
+
+def seam_name_problem(name: str) -> str | None:
+    if name == "default":
+        return "`default` is reserved for what no seam claims: choose another name"
+    if not _SEAM.fullmatch(name):
+        return f"`{name}` is not a seam name: 1 to 48 letters, digits, - and _, the first a letter or digit"
+    return None
+
+
+def upstream_name_problem(name: str) -> str | None:
+    if not _UPSTREAM.fullmatch(name):
+        return f"`{name}` is not an upstream name: 1 to 63 letters, digits, dots, - and _, the first a letter or digit"
+    return None
+
+
+def upstream_host_problem(text: str) -> str | None:
+    if text in ("preserve", "endpoint"):
+        return None
+    host, colon, port = text.rpartition(":") if re.search(r":[0-9]+$", text) else (text, "", "")
+    if not _HOST.fullmatch(host) or (colon and int(port) > 65535):
+        return f"`{text}` is not a host: write preserve, endpoint, or a name with or without :PORT"
+    return None
+
+
+def admin_token_problem(text: str) -> str | None:
+    """Of the admin token, which is never repeated."""
+    if not re.fullmatch(r"[\x21-\x7e]*", text):
+        return "`token` holds spaces, control or non-ASCII characters, which no header can carry: choose another"
+    return None
+
+
+def store_problem(text: str) -> str | None:
+    scheme, colon, rest = text.partition(":")
+    if text == "memory:":
+        return None
+    if scheme == "sqlite" and colon:
+        return _sqlite_problem(rest)
+    return f"`{text}` is not a store: write sqlite:PATH or memory:"
+
+
+def _sqlite_problem(path: str) -> str | None:
+    if path.startswith("//"):
+        return f"`sqlite:{path}` is not a store: write sqlite:PATH without slashes before the path"
+    if not path or path == ":memory:" or "\0" in path:
+        return f"`sqlite:{path}` names no file: write sqlite:PATH, or memory: to keep nothing"
+    return None
+
+
+def method_problem(method: str) -> str | None:
+    if not _TOKEN.fullmatch(method):
+        return f"`{method}` is not a method: write a token such as GET"
+    if method != method.upper():
+        return f"`{method}` would never match, for methods are case-sensitive: write {method.upper()}"
+    return None
+
+
+def header_problem(name: str) -> str | None:
+    return None if _TOKEN.fullmatch(name) else f"`{name}` is not a header name: write a token such as x-api-version"
+
+
+def field_value_problem(value: str) -> str | None:
+    if not _FIELD_VALUE.fullmatch(value):
+        return "no header arrives with control characters or with spaces around its value: leave them out"
+    return None
+
+
+def force_header_problem(name: str) -> str | None:
+    if name.lower() in _NEVER_FORCE:
+        return f"`{name}` cannot force a side, for that header is always stripped: write for example x-fig-force"
+    return header_problem(name)
+
+
+def route_host_problem(host: str) -> str | None:
+    if _HOST.fullmatch(host):
+        return None
+    return f"`{host}` is not a host: write the exact name without scheme, port or wildcard"
+
+
+def pattern_problem(pattern: str) -> str | None:
+    try:
+        re.compile(pattern.encode())
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"`{pattern}` is not a regular expression: {error}"
+    return None
+
+
+def prefix_problem(prefix: str) -> str | None:
+    if prefix and not _PREFIX.fullmatch(prefix):
+        return f"`{prefix}` is not a path prefix: begin with /, no spaces, no ?, no #"
+    return None
+
+
+def bucket_group_problem(group: str) -> str | None:
+    size = len(group.encode())
+    if 1 <= size <= BUCKET_NAME_BYTES:
+        return None
+    return f"`bucket_group` has {size} bytes: 1 to {BUCKET_NAME_BYTES} are possible, leave it out for the seam's name"
+
+
+def selector_problem(selector: str, segments: Collection[str]) -> str | None:
+    """`segments` are the names that the seam's routes capture."""
+    if selector in ("api_key", "client_ip"):
+        return None
+    match = _SELECTOR.fullmatch(selector)
+    if match is None:
+        kinds = "jwt.CLAIM, api_key, header.NAME, cookie.NAME, path.NAME, client_ip"
+        return f"`{selector}` is not a selector{_nearest_kind(selector)}: known are {kinds}"
+    kind, name = match[1], match[2]
+    if not name or (kind in ("header", "cookie") and not _TOKEN.fullmatch(name)) or name != name.strip():
+        return f"`{selector}` is not a selector: `{name}` is no name of a {kind} value"
+    if kind == "path" and name not in segments:
+        return f"`{selector}`: no route of this seam has a segment {{{name}}}{did_you_mean(name, segments)}"
+    return None
+
+
+def _nearest_kind(selector: str) -> str:
+    kind, dot, name = selector.partition(".")
+    hint = did_you_mean(kind + dot, _SELECTOR_KINDS)
+    return hint.replace(".`?", f".{name}`?") if dot and name else hint
+
+
+def leads_back(listen: str, host: str) -> bool:
+    """Whether a connection to `host` can reach a socket that listens on `listen`, as far as spellings tell."""
+    ours, theirs = _addresses(listen), _addresses(host)
+    if any(address.is_unspecified for address in ours):
+        return any(address.is_loopback or address.is_unspecified for address in theirs)
+    if any(address.is_unspecified for address in theirs):
+        return any(address.is_loopback for address in ours)
+    return _same(listen, host)
+
+
+def collide(listen: str, other: str) -> bool:
+    """Whether two sockets cannot both listen on one port of these hosts."""
+    either = _addresses(listen) | _addresses(other)
+    return any(address.is_unspecified for address in either) or _same(listen, other)
+
+
+def _same(one: str, other: str) -> bool:
+    return bool(_addresses(one) & _addresses(other)) or one.lower().rstrip(".") == other.lower().rstrip(".")
+
+
+def is_loopback(host: str) -> bool:
+    addresses = _addresses(host)
+    return bool(addresses) and all(address.is_loopback for address in addresses)
+
+
+def _addresses(host: str) -> frozenset[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """The addresses that a host text spells; none for a name other than localhost."""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return frozenset({ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")})
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return _legacy_spelling(name)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return frozenset({mapped or address})
+
+
+def _legacy_spelling(name: str) -> frozenset[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """`127.1`, `0x7f000001`, `2130706433`: what the C library still takes for an address."""
+    if not re.fullmatch(r"[0-9a-fx.]+", name):
+        return frozenset()
+    try:
+        return frozenset({ipaddress.IPv4Address(socket.inet_aton(name))})
+    except (OSError, ValueError):
+        return frozenset()

@@ -1,0 +1,258 @@
+"""Every error that fig raises on purpose, and whose fault it is.
+
+    ProxyError                        status  cause                 fault
+    ├── Rejected                                                    downstream
+    │   ├── BadRequest                400     bad_request
+    │   ├── AmbiguousPath             400     ambiguous_path
+    │   ├── RouteNotFound             404     no_route
+    │   ├── MethodNotAllowed          405     method_not_allowed
+    │   ├── BodyTooLarge              413     body_too_large
+    │   ├── HeadTooLarge              431     head_too_large        (414 for the target)
+    │   ├── BodyTimeout               408     body_timeout
+    │   ├── HeadTimeout               408     bad_request
+    │   ├── RefusedMethod             405     method_not_allowed    (CONNECT, TRACE)
+    │   ├── UnknownMethod             501     bad_request
+    │   └── UnknownCoding             501     bad_request
+    ├── ClientGone                    499     client_gone           downstream (log only)
+    ├── UpstreamError                                               upstream
+    │   ├── ConnectFailed             502     connect_failed
+    │   ├── ConnectTimeout            504     connect_timeout
+    │   ├── ResponseTimeout           504     response_timeout
+    │   ├── ResponseStalled           502     body_timeout
+    │   ├── UpstreamReset             502     upstream_reset
+    │   ├── UpstreamProtocol          502     upstream_protocol
+    │   └── DeadlineExceeded          504     deadline
+    ├── Loop                          508     loop                  proxy
+    ├── Draining, Overloaded          503     draining              proxy
+    └── StoreError                    503     store                 proxy
+    ConfigError(problems)             stands apart: nothing was asked of the proxy yet
+
+`status`, `cause` and `fault` are class attributes; `retryable` says that no byte of the request can have been
+acted on. After a response head has gone out no error becomes an answer: the connection is cut instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Fault = Literal["downstream", "upstream", "proxy"]
+
+
+class ProxyError(Exception):
+    """Base of all. `detail` is shown to the client, so it never carries an internal address."""
+
+    status: ClassVar[int] = 500
+    cause: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+    fault: ClassVar[Fault] = "proxy"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+
+    def problem(self, request_id: str) -> dict[str, object]:
+        """The members of an `application/problem+json` answer (RFC 9457 3)."""
+        return {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail or f"{self.title}.",
+            "reason": self.cause,
+            "request_id": request_id,
+        }
+
+
+class Rejected(ProxyError):
+    """The request itself is at fault; nothing was sent to an upstream."""
+
+    fault = "downstream"
+
+
+class BadRequest(Rejected):
+    status, cause, title = 400, "bad_request", "Bad request"
+
+
+class AmbiguousPath(Rejected):
+    """Another reading of the path (dot segments, `//`, `%2F`, `;params`) would select another route."""
+
+    status, cause, title = 400, "ambiguous_path", "Ambiguous path"
+
+
+class RouteNotFound(Rejected):
+    status, cause, title = 404, "no_route", "No route"
+
+
+class MethodNotAllowed(Rejected):
+    """`allow` lists the methods that some route has for this path (RFC 9110 15.5.6)."""
+
+    status, cause, title = 405, "method_not_allowed", "Method not allowed"
+
+    def __init__(self, detail: str = "", allow: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.allow = allow
+
+
+class BodyTooLarge(Rejected):
+    status, cause, title = 413, "body_too_large", "Body too large"
+
+
+class HeadTooLarge(Rejected):
+    status, cause, title = 431, "head_too_large", "Request head too large"
+
+
+class TargetTooLong(HeadTooLarge):
+    status, title = 414, "Request target too long"
+
+
+class BodyTimeout(Rejected):
+    """The client sent its body slower than the minimum rate."""
+
+    status, cause, title = 408, "body_timeout", "Request body too slow"
+
+
+class HeadTimeout(Rejected):
+    """The client did not complete a request head in time (absolute, not per byte)."""
+
+    status, cause, title = 408, "bad_request", "Request head too slow"
+
+
+class UnknownCoding(Rejected):
+    """A transfer coding that fig does not speak (RFC 9112 6.1)."""
+
+    status, cause, title = 501, "bad_request", "Transfer coding not implemented"
+
+
+class ClientGone(ProxyError):
+    """The client left before it was answered. Logged as 499, never sent."""
+
+    status, cause, title = 499, "client_gone", "Client closed the connection"
+    fault = "downstream"
+
+
+class Overloaded(ProxyError):
+    """Every connection that `limits.max_connections` allows is in the middle of a request."""
+
+    status, cause, title = 503, "draining", "Too many connections"
+
+
+class UnknownMethod(Rejected):
+    """The method is a token that nobody has defined (RFC 9110 9.1)."""
+
+    status, cause, title = 501, "bad_request", "Method not implemented"
+
+
+class RefusedMethod(Rejected):
+    """CONNECT and TRACE: a gateway for one site serves neither (RFC 9110 9.3.6, 9.3.8)."""
+
+    status, cause, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class UpstreamError(ProxyError):
+    fault = "upstream"
+    status, cause, title = 502, "upstream_protocol", "Bad gateway"
+
+
+class ConnectFailed(UpstreamError):
+    status, cause, title = 502, "connect_failed", "Upstream refused the connection"
+    retryable = True
+
+
+class ConnectTimeout(UpstreamError):
+    status, cause, title = 504, "connect_timeout", "Upstream connection timed out"
+    retryable = True
+
+
+class ResponseTimeout(UpstreamError):
+    status, cause, title = 504, "response_timeout", "Upstream response timed out"
+
+
+class ResponseStalled(UpstreamError):
+    """The upstream stopped in the middle of a body for longer than `timeouts.body_s`."""
+
+    status, cause, title = 502, "body_timeout", "Upstream body stalled"
+
+
+class UpstreamReset(UpstreamError):
+    """The upstream closed or reset the connection before its answer was complete."""
+
+    status, cause, title = 502, "upstream_reset", "Upstream closed the connection"
+
+
+class UpstreamProtocol(UpstreamError):
+    """The upstream's answer breaks HTTP/1.1 framing or syntax."""
+
+    status, cause, title = 502, "upstream_protocol", "Upstream sent an invalid response"
+
+
+class DeadlineExceeded(UpstreamError):
+    """`deadline_s` of the seam passed before a final response head came."""
+
+    status, cause, title = 504, "deadline", "Deadline exceeded"
+
+
+class Loop(ProxyError):
+    """The request has been through this fig before, or an endpoint is fig itself (RFC 5842 7.2)."""
+
+    status, cause, title = 508, "loop", "Loop detected"
+
+
+class Draining(ProxyError):
+    status, cause, title = 503, "draining", "Shutting down"
+
+
+class StoreError(ProxyError):
+    """The store refused or could not be reached. `cure` is what an operator can do."""
+
+    status, cause, title = 503, "store", "Store unavailable"
+
+
+class Conflict(ProxyError):
+    """The state of the seam forbids this change. 409 on the admin port."""
+
+    status, cause, title = 409, "conflict", "Conflict"
+    fault = "downstream"
+
+
+class VersionMismatch(ProxyError):
+    """Somebody changed the seam since the version that `If-Match` names. 412 on the admin port."""
+
+    status, cause, title = 412, "version_mismatch", "Precondition failed"
+    fault = "downstream"
+
+
+class UnknownSeam(ProxyError):
+    status, cause, title = 404, "unknown_seam", "No such seam"
+    fault = "downstream"
+
+
+class InvalidChange(ProxyError):
+    """The body of an admin write is not a legal change. 422 on the admin port."""
+
+    status, cause, title = 422, "invalid", "Invalid change"
+    fault = "downstream"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One finding about a configuration. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        warning = "warning: " if self.severity == "warning" else ""
+        return f"{self.file}:{self.line}:{self.column} {self.code} {warning}{self.message}"
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. `problems` lists every error and warning found, in file order."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems

@@ -1,0 +1,61 @@
+"""What happened, as frozen facts. Decisions emit them; telemetry is the only sink, so decisions hold no counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """The effective state of a seam changed, or a change was recorded for it."""
+
+    seam: str
+    action: str
+    actor: str
+    reason: str
+    stage: str
+    percent: float
+    rolled_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """A configuration took effect. `overridden` names seams whose YAML changed but whose override wins;
+    `needs_restart` the keys whose new value waits for a restart."""
+
+    fingerprint: str
+    seams: int
+    overridden: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFailed:
+    """The old configuration keeps serving."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """A write or read of the store failed. `seam` is "" where it concerns none in particular."""
+
+    store: str
+    seam: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecovered:
+    """A rollback that was only in memory is durable now."""
+
+    store: str
+    seam: str
+
+
+Event = Transition | Reloaded | ReloadFailed | StoreFailed | StoreRecovered
+
+
+class Emit(Protocol):
+    def __call__(self, event: Event) -> None: ...

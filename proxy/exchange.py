@@ -1,0 +1,38 @@
+"""One request and all that became of it: the only mutable object of a request. Knows no I/O.
+
+Fields stand in the order in which the phases of `gateway.py` write them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from proxy.errors import ProxyError
+from proxy.messages import RequestHead
+from proxy.routing.decide import Decision
+from proxy.routing.match import CompiledRoute
+from proxy.snapshot import Snapshot
+
+_NO_PARAMS: Mapping[str, bytes] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class Exchange:
+    """`started` and all `*_s` are seconds of the loop's monotonic clock; `error` is why it was refused or failed."""
+
+    snapshot: Snapshot
+    request: RequestHead
+    started: float
+    client_ip: str = ""
+    request_id: bytes = b""
+    trace_id: str = ""
+    traceparent: bytes = b""
+    route: CompiledRoute | None = None
+    params: Mapping[str, bytes] = _NO_PARAMS
+    decision: Decision | None = None
+    upstream_s: float | None = None
+    status: int = 0
+    bytes_out: int = 0
+    error: ProxyError | None = None

@@ -1,0 +1,321 @@
+"""The life of a request, as one function: `Gateway.handle`. docs/life-of-a-request.md tells the same story."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+import orjson
+
+from proxy.admission.trust import Trust
+from proxy.errors import (
+    BodyTooLarge,
+    ClientGone,
+    DeadlineExceeded,
+    Loop,
+    MethodNotAllowed,
+    ProxyError,
+    ResponseTimeout,
+    RouteNotFound,
+)
+from proxy.exchange import Exchange
+from proxy.messages import Headers, RequestHead, ResponseHead
+from proxy.routing.decide import Decision, apply_rewrite, decide, unrewrite
+from proxy.routing.path import split_target
+from proxy.routing.table import resolve
+from proxy.runtime import Runtime
+from proxy.snapshot import Snapshot
+from proxy.telemetry.access_log import AccessEntry, AccessLog, ErrorLog
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.trace import child, request_id
+from proxy.upstreams.upstream import Endpoint, Upstream
+from proxy.wire.body import RequestBody
+from proxy.wire.headers import Forwarding, HeaderPolicy, relocate, request_lines, response_lines
+from proxy.wire.responder import Responder
+
+_PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_MAX_VIA = 20  # hops after which a request is taken to be going round in circles
+
+
+class Gateway:
+    """What the edge calls for each request. Holds no state of its own but `trust`, which a reload replaces."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        metrics: Metrics,
+        access_log: AccessLog,
+        error_log: ErrorLog,
+        *,
+        instance: str,
+        rng: random.Random,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.runtime = runtime
+        self.trust = Trust(runtime.snapshot.settings.server.trusted_proxies)
+        self._metrics = metrics
+        self._access_log = access_log
+        self._error_log = error_log
+        self._policy = HeaderPolicy()
+        self._via = f"1.1 fig-{instance}".encode("ascii")
+        self._rng = rng
+        self._clock = clock
+        self._monotonic = monotonic
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """A new snapshot is in force."""
+        self.trust = Trust(snapshot.settings.server.trusted_proxies)
+
+    async def handle(self, request: RequestHead, body: RequestBody, responder: Responder) -> None:
+        """Route, decide, forward; whatever happens, exactly one answer or a cut connection, and one record."""
+        exchange = Exchange(self.runtime.snapshot, request, self._monotonic())
+        try:
+            self._identify(exchange)
+            self._route(exchange, body)
+            decision = self._decide(exchange)
+            await self._forward(exchange, decision, body, responder)
+        except ProxyError as error:
+            self._refuse(exchange, error, responder)
+        except asyncio.CancelledError:
+            exchange.error = ClientGone()
+            raise
+        except Exception:
+            logging.getLogger("proxy").exception("unexpected error, request %s", exchange.request_id.decode("ascii"))
+            self._refuse(exchange, ProxyError(), responder)
+        finally:
+            self._record(exchange, body, responder)
+
+    def reject(self, error: ProxyError, peer: str, responder: Responder) -> None:
+        """Answer what never became a request: malformed, too large or too slow heads."""
+        now = self._clock()
+        identity = request_id(None, False, int(now * 1000), self._rng)
+        _answer(error, identity, responder, (b"Date", self._policy.date(now)))
+        self._metrics.reject(error.cause)
+        self._access_log.log(
+            AccessEntry(
+                at=now,
+                request_id=identity,
+                trace_id="",
+                client=peer,
+                method="-",
+                path=b"-",
+                version="1.1",
+                status=error.status,
+                bytes_in=0,
+                bytes_out=responder.bytes_out,
+                duration_s=0.0,
+                upstream_s=None,
+                seam=None,
+                route=None,
+                side=None,
+                upstream=None,
+                reason=None,
+                cause=error.cause,
+                user_agent=None,
+                referer=None,
+            )
+        )
+
+    # --- the phases, in order ----------------------------------------------------------------------------------------
+
+    def _identify(self, exchange: Exchange) -> None:
+        request = exchange.request
+        fields = request.fields
+        trusted = self.trust.trusts(request.peer)
+        exchange.client_ip = self.trust.client_ip(request.peer, fields.get(b"x-forwarded-for"))
+        now_ms = int(self._clock() * 1000)
+        exchange.request_id = request_id(fields.get(b"x-request-id"), trusted, now_ms, self._rng)
+        exchange.traceparent, exchange.trace_id = child(fields.get(b"traceparent"), self._rng)
+        via = fields.get(b"via")
+        if via is not None and (self._via in via or via.count(b",") >= _MAX_VIA):
+            raise Loop("The request has passed this proxy before.")
+
+    def _route(self, exchange: Exchange, body: RequestBody) -> None:
+        """Canonical path → route, or 404 (405 where there is no `default`)."""
+        request, snapshot = exchange.request, exchange.snapshot
+        match = None
+        if request.target != b"*":  # OPTIONS * asks about the server, not a resource (RFC 9112 3.2.4)
+            match = resolve(snapshot.table, request.method, request.host, request.target, request.fields)
+        if match is None:
+            if snapshot.fallthrough is None:
+                raise _no_route(snapshot, request)
+            return
+        exchange.route, exchange.params = match.route, match.params
+        limit = match.route.max_body_bytes
+        if limit is not None and request.has_body:
+            if max(request.length or 0, body.received) > limit:
+                raise BodyTooLarge(f"A request body may have at most {limit} bytes here.")
+            body.limit = limit
+
+    def _decide(self, exchange: Exchange) -> Decision:
+        route, snapshot = exchange.route, exchange.snapshot
+        if route is None:
+            assert snapshot.fallthrough is not None
+            decision = snapshot.fallthrough
+        else:
+            plan = snapshot.states[route.seam].plan
+            decision = decide(plan, route, exchange.request, exchange.params, exchange.client_ip, self._draw)
+        exchange.decision = decision
+        return decision
+
+    def _draw(self) -> int:
+        return self._rng.randrange(10_000)
+
+    async def _forward(self, exchange: Exchange, decision: Decision, body: RequestBody, responder: Responder) -> None:
+        """One exchange with an endpoint of the decided upstream, then head and body to the client."""
+        request = exchange.request
+        upstream = self.runtime.upstreams[decision.upstream]
+        endpoint = upstream.pick()
+        target = request.target if decision.rewrite is None else apply_rewrite(decision.rewrite, request.target)
+        head = request_lines(self._policy, request, target, self._forwarding(exchange, upstream, endpoint))
+        begun = self._monotonic()
+        upstream.in_flight += 1
+        try:
+            response_s, by_deadline = _response_timeout(exchange, upstream, begun)
+            try:
+                connection, answer = await upstream.send(endpoint, head, request, body, response_s)
+            except ResponseTimeout as error:
+                if by_deadline:
+                    raise DeadlineExceeded from error
+                raise
+            try:
+                exchange.upstream_s = self._monotonic() - begun
+                lines = self._response_lines(exchange, decision, upstream, answer)
+                data, complete = connection.take_buffered()
+                responder.start(answer.status, answer.reason, lines, answer.length, data, last=complete)
+                if not complete:
+                    await connection.relay(responder, upstream.config.timeouts.body_s)
+                    responder.end()
+            finally:
+                endpoint.pool.release(connection)
+        finally:
+            upstream.in_flight -= 1
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    def _forwarding(self, exchange: Exchange, upstream: Upstream, endpoint: Endpoint) -> Forwarding:
+        request = exchange.request
+        return Forwarding(
+            self.trust.trusts(request.peer),
+            exchange.trace_id.encode("ascii") in request.fields.get(b"traceparent", b""),
+            exchange.request_id,
+            exchange.traceparent,
+            self._via,
+            upstream.host_for(request, endpoint),
+        )
+
+    def _response_lines(
+        self, exchange: Exchange, decision: Decision, upstream: Upstream, answer: ResponseHead
+    ) -> Headers:
+        lines = response_lines(self._policy, answer, exchange.request_id, self._clock())
+        if answer.located:
+            rewrite = decision.rewrite
+            public = f"{self._scheme(exchange.request)}://".encode("ascii") + exchange.request.host
+            lines = relocate(
+                lines, upstream.internal, public, lambda target: unrewrite(rewrite, target) if rewrite else target
+            )
+        if exchange.snapshot.settings.server.debug_headers:
+            lines += _debug_lines(exchange, decision, self._monotonic())
+        return lines
+
+    def _scheme(self, request: RequestHead) -> str:
+        forwarded = request.fields.get(b"x-forwarded-proto", b"").lower()
+        if forwarded in (b"http", b"https") and self.trust.trusts(request.peer):
+            return forwarded.decode("ascii")
+        return request.scheme
+
+    def _refuse(self, exchange: Exchange, error: ProxyError, responder: Responder) -> None:
+        exchange.error = error
+        if isinstance(error, ClientGone):
+            return
+        if responder.started:
+            responder.cut()
+            return
+        extra: Headers = [(b"Date", self._policy.date(self._clock()))]
+        if exchange.snapshot.settings.server.debug_headers and exchange.decision is not None:
+            extra += _debug_lines(exchange, exchange.decision, self._monotonic())
+        _answer(error, exchange.request_id, responder, *extra)
+
+    def _record(self, exchange: Exchange, body: RequestBody, responder: Responder) -> None:
+        """The one place where metrics, access line and error line are written, whatever happened."""
+        error, decision, request = exchange.error, exchange.decision, exchange.request
+        duration_s = self._monotonic() - exchange.started
+        exchange.status = responder.status if responder.started else error.status if error is not None else 500
+        self._metrics.record(exchange, duration_s)
+        if error is not None and error.fault == "upstream" and decision is not None:
+            self._error_log.log(error.cause, decision.upstream, str(error.__cause__ or error))
+        if self._access_log.enabled:
+            self._access_log.log(
+                AccessEntry(
+                    at=self._clock(),
+                    request_id=exchange.request_id,
+                    trace_id=exchange.trace_id,
+                    client=exchange.client_ip,
+                    method=request.method,
+                    path=request.target,
+                    version="1.0" if request.http10 else "1.1",
+                    status=exchange.status,
+                    bytes_in=body.received,
+                    bytes_out=responder.bytes_out,
+                    duration_s=duration_s,
+                    upstream_s=exchange.upstream_s,
+                    seam=decision.seam if decision else None,
+                    route=exchange.route.pattern if exchange.route else None,
+                    side=decision.side if decision else None,
+                    upstream=decision.upstream if decision else None,
+                    reason=decision.reason if decision else None,
+                    cause=error.cause if error else None,
+                    user_agent=request.fields.get(b"user-agent"),
+                    referer=request.fields.get(b"referer"),
+                )
+            )
+
+
+def _answer(error: ProxyError, identity: bytes, responder: Responder, *extra: tuple[bytes, bytes]) -> None:
+    """fig's own error as RFC 9457 JSON."""
+    headers: Headers = [
+        (b"Content-Type", b"application/problem+json"),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Request-ID", identity),
+        *extra,
+    ]
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"Allow", ", ".join(error.allow).encode("ascii")))
+    text = orjson.dumps(error.problem(identity.decode("ascii")))
+    responder.start(error.status, _PHRASES.get(error.status, b"Error"), headers, len(text), text, last=True)
+
+
+def _no_route(snapshot: Snapshot, request: RequestHead) -> ProxyError:
+    if request.target == b"*":
+        return RouteNotFound("There is no `default` upstream to ask.")
+    path, _ = split_target(request.target)
+    allow = tuple(sorted(snapshot.table.methods_for(path, request.host)))
+    if allow and request.method not in allow:
+        return MethodNotAllowed(f"{request.method} is not served here.", allow)
+    return RouteNotFound("No seam claims this request and there is no `default`.")
+
+
+def _response_timeout(exchange: Exchange, upstream: Upstream, now: float) -> tuple[float, bool]:
+    """Seconds for the response head, and whether it is the seam's deadline that ends them."""
+    response_s = upstream.config.timeouts.response_s
+    if exchange.route is None:
+        return response_s, False
+    left = exchange.snapshot.states[exchange.route.seam].config.deadline_s - (now - exchange.started)
+    return (left, True) if left < response_s else (response_s, False)
+
+
+def _debug_lines(exchange: Exchange, decision: Decision, now: float) -> Headers:
+    total_ms = 1000 * (now - exchange.started)
+    upstream_ms = 1000 * (exchange.upstream_s or 0.0)
+    timing = f"fig;dur={total_ms - upstream_ms:.2f}, upstream;dur={upstream_ms:.2f}"
+    return [
+        (b"X-Fig-Seam", decision.seam.encode("ascii")),
+        (b"X-Fig-Side", decision.side.encode("ascii")),
+        (b"X-Fig-Reason", decision.reason.encode("ascii")),
+        (b"Server-Timing", timing.encode("ascii")),
+    ]

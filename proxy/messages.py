@@ -1,0 +1,51 @@
+"""HTTP words that cross module borders: request head, response head. No behaviour beyond looking a field up.
+
+Bytes as they were on the wire; header lists stay lists of pairs, in order, names in the sender's own letter case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request head that the edge has found well-formed.
+
+    `target` is origin-form (`/path?query`) or `*`; `host` is the validated authority, lower case, with the port as
+    received; `fields` maps lower-case names to values, several lines joined by `, ` (RFC 9110 5.3; Cookie by `; `).
+    `length` is the announced body length in bytes, None for chunked; 0 means no body. `http10` is an HTTP/1.0 client.
+    """
+
+    method: str
+    target: bytes
+    host: bytes
+    headers: Headers
+    fields: dict[bytes, bytes]
+    length: int | None
+    http10: bool
+    peer: str
+    scheme: str
+
+    @property
+    def has_body(self) -> bool:
+        return self.length != 0
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """A response head as an upstream sent it.
+
+    `length` is Content-Length as announced (also where no body follows), None for chunked or until close. `named` are the fields that its
+    Connection names; `dated` and `located` say whether a Date, and a Location or Set-Cookie, is among the headers.
+    """
+
+    status: int
+    reason: bytes
+    headers: Headers
+    length: int | None
+    named: frozenset[bytes]
+    dated: bool
+    located: bool

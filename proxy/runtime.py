@@ -1,0 +1,353 @@
+"""What is in force: the current snapshot and the upstreams by name, and the only ways to replace them.
+
+    reload    load → compile in slices → swap
+    advance   persist → swap          (shift, resume, reset: towards extracted never without the store)
+    retreat   swap → persist          (rollback: never waits for anything, made durable when the store can)
+
+A request reads `snapshot` once. Changes of records are serialised by one lock; a rollback does not take it to act,
+only to persist, and whoever held the lock meanwhile keeps its latch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from proxy.config.load import Loaded
+from proxy.config.model import Settings, UpstreamConfig
+from proxy.errors import ConfigError, Conflict, StoreError, UnknownSeam, VersionMismatch
+from proxy.events import Emit, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
+from proxy.snapshot import EMPTY, Latch, SeamRecord, SeamState, Snapshot, compile_now, compiling
+from proxy.state.store import Action, NewRow, Store
+from proxy.upstreams.upstream import Upstream
+
+_SLICE = 20  # seams compiled between two turns of the event loop: about 1 ms
+_DURABLE_WAIT_S = 1.0
+_RESTART_KEYS = ("server.listen", "admin.listen", "admin.token", "store", "telemetry")
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who asks for a change, and why. `at` is epoch seconds."""
+
+    at: float
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadResult:
+    """`changed` False: the configuration equals the running one and nothing was done."""
+
+    changed: bool
+    fingerprint: str
+    overridden: tuple[str, ...] = ()
+    absorbed: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def described(state: SeamState) -> dict[str, Any]:
+    """A seam's state as history rows show it before and after."""
+    record = state.record
+    return {
+        "stage": state.stage,
+        "percent": state.percent,
+        "override": None if record.override is None else asdict(record.override),
+        "rolled_back": None if record.latch is None else asdict(record.latch),
+    }
+
+
+class Runtime:
+    """Construct it with a loaded configuration and what the store holds; `snapshot` is ready at once."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        records: Mapping[str, SeamRecord],
+        store: Store,
+        *,
+        load: Callable[[], Awaitable[Loaded]],
+        make_upstream: Callable[[str, UpstreamConfig], Upstream],
+        emit: Emit,
+        on_swap: Callable[[Snapshot], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.store = store
+        self.store_name = loaded.settings.store.partition(":")[0]
+        self.records: dict[str, SeamRecord] = dict(records)
+        self.files = loaded.files
+        self.fingerprint = _fingerprint(loaded.settings)
+        self._load = load
+        self._make_upstream = make_upstream
+        self._emit = emit
+        self._on_swap = on_swap
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._reload_lock = asyncio.Lock()
+        self._rollbacks: dict[str, int] = {}
+        self._undurable: dict[str, NewRow] = {}
+        self.snapshot = compile_now(loaded, self.records)
+        self.upstreams = {name: make_upstream(name, config) for name, config in loaded.settings.upstreams.items()}
+        self._startup_settings = loaded.settings
+
+    def state(self, seam: str) -> SeamState:
+        """Raises UnknownSeam."""
+        found = self.snapshot.states.get(seam)
+        if found is None:
+            raise UnknownSeam(f"There is no seam {seam!r}; `fig get seams` lists them.")
+        return found
+
+    def durable(self, seam: str) -> bool:
+        """False while a rollback of the seam is in memory only."""
+        return seam not in self._undurable
+
+    # --- changes of one seam -----------------------------------------------------------------------------------------
+
+    async def advance(
+        self,
+        seam: str,
+        action: Action,
+        author: Author,
+        plan: Callable[[SeamState, Snapshot], SeamRecord],
+        if_version: int | None = None,
+    ) -> SeamState:
+        """Persist, then swap. `plan` returns the wanted record or raises Conflict or InvalidChange.
+
+        Raises StoreError with nothing changed, VersionMismatch when `if_version` is not the current version. A caller
+        that is cancelled leaves the change running to its end: what is stored and what is in force never part.
+        """
+        return await asyncio.shield(self._advance(seam, action, author, plan, if_version))
+
+    async def _advance(
+        self,
+        seam: str,
+        action: Action,
+        author: Author,
+        plan: Callable[[SeamState, Snapshot], SeamRecord],
+        if_version: int | None,
+    ) -> SeamState:
+        async with self._lock:
+            before = self.state(seam)
+            _check_version(before, if_version)
+            wanted = replace(plan(before, self.snapshot), version=before.record.version + 1)
+            rollbacks = self._rollbacks.get(seam, 0)
+            after = _preview(self.snapshot, seam, wanted)
+            row = NewRow(author.at, author.actor, action, seam, author.reason, described(before), described(after))
+            await self._persist(seam, wanted, row)
+            if self._rollbacks.get(seam, 0) != rollbacks:  # a rollback came while we waited: it wins
+                latch = self.records[seam].latch
+                wanted = replace(wanted, latch=latch, version=wanted.version + 1)
+                self._swap_record(seam, wanted, action, author)
+                if action == "resume":
+                    raise Conflict(f"Seam {seam!r} was rolled back again while it was being resumed.")
+            else:
+                self._swap_record(seam, wanted, action, author)
+            return self.state(seam)
+
+    async def retreat(self, seam: str, author: Author) -> SeamState:
+        """Latch at once, then persist. Rolling back what is rolled back changes nothing but still beats a resume."""
+        before = self.state(seam)
+        if before.unlatched[0] == "retired" and before.record.latch is None:
+            raise Conflict(f"Seam {seam!r} is retired: the legacy side has no code for it any more.")
+        self._rollbacks[seam] = self._rollbacks.get(seam, 0) + 1
+        if before.record.latch is None:
+            latch = Latch(author.at, author.actor, author.reason)
+            record = replace(before.record, latch=latch, version=before.record.version + 1)
+            self._swap_record(seam, record, "rollback", author)
+            self._undurable[seam] = NewRow(
+                author.at, author.actor, "rollback", seam, author.reason, described(before), described(self.state(seam))
+            )
+        # Acting took no time; being written down may. The caller learns which of the two it got.
+        writing = asyncio.ensure_future(self._make_durable(seam))
+        await asyncio.wait({writing}, timeout=_DURABLE_WAIT_S)
+        return self.state(seam)
+
+    async def make_durable(self) -> None:
+        """Try again to persist rollbacks that the store refused."""
+        for seam in list(self._undurable):
+            await self._make_durable(seam)
+
+    async def _make_durable(self, seam: str) -> None:
+        async with self._lock:
+            row = self._undurable.get(seam)
+            if row is None:
+                return
+            try:
+                await self.store.put(seam, self.records[seam], row, None)
+            except StoreError as error:
+                self._emit(StoreFailed(self.store_name, seam, error.detail))
+                return
+            del self._undurable[seam]
+            self._emit(StoreRecovered(self.store_name, seam))
+
+    async def _persist(self, seam: str, record: SeamRecord, row: NewRow) -> None:
+        try:
+            await self.store.put(seam, record, row, None)
+        except StoreError as error:
+            self._emit(StoreFailed(self.store_name, seam, error.detail))
+            raise
+
+    def _swap_record(self, seam: str, record: SeamRecord, action: str, author: Author) -> None:
+        self.records[seam] = record
+        self._publish(self.snapshot.with_record(seam, record))
+        state = self.snapshot.states[seam]
+        rolled_back = record.latch is not None
+        self._emit(Transition(seam, action, author.actor, author.reason, state.stage, state.percent, rolled_back))
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._on_swap(snapshot)
+
+    # --- the whole configuration -------------------------------------------------------------------------------------
+
+    async def reload(self, author: Author) -> ReloadResult:
+        """Raises ConfigError with the old configuration still serving."""
+        async with self._reload_lock:
+            try:
+                loaded = await self._load()
+            except ConfigError as error:
+                self._emit(ReloadFailed(str(error)))
+                raise
+            return await asyncio.shield(self._take(loaded, author))
+
+    async def _take(self, loaded: Loaded, author: Author) -> ReloadResult:
+        self.files = loaded.files
+        fingerprint = _fingerprint(loaded.settings)
+        warnings = tuple(map(str, loaded.warnings))
+        if loaded.settings == self.snapshot.settings:
+            self._publish(replace(self.snapshot, sources=loaded.sources))  # lines may have moved
+            self._emit(Reloaded(fingerprint, len(self.snapshot.states)))
+            return ReloadResult(False, fingerprint, warnings=warnings)
+        old = self.snapshot
+        fresh = await self._compile(loaded)
+        async with self._lock:
+            absorbed = await self._absorb(fresh, author)
+            for name, state in fresh.states.items():  # what changed while we compiled
+                if state.record is not self.records.get(name, EMPTY):
+                    fresh = fresh.with_record(name, self.records.get(name, EMPTY))
+            self._swap_upstreams(loaded.settings)
+            self.fingerprint = fingerprint
+            self._publish(fresh)
+        overridden = tuple(name for name in fresh.states if _loses_to_override(old, fresh, name))
+        restart = _needs_restart(self._startup_settings, loaded.settings)
+        self._emit(Reloaded(fingerprint, len(fresh.states), overridden, restart))
+        await self._audit(old, fresh, author)
+        return ReloadResult(True, fingerprint, overridden, absorbed, restart, warnings)
+
+    async def _compile(self, loaded: Loaded) -> Snapshot:
+        steps = compiling(loaded, self.records)
+        count = 0
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                snapshot: Snapshot = done.value
+                return snapshot
+            count += 1
+            if count % _SLICE == 0:
+                await asyncio.sleep(0)
+
+    async def _absorb(self, fresh: Snapshot, author: Author) -> tuple[str, ...]:
+        """YAML has caught up with an override: the override has done its work."""
+        absorbed = []
+        for name, state in fresh.states.items():
+            override = self.records.get(name, EMPTY).override
+            declared = (state.config.declared_stage, state.config.declared_percent)
+            if override is None or (override.stage, state.unlatched[1]) != declared:
+                continue
+            record = replace(self.records[name], override=None, version=self.records[name].version + 1)
+            after = _preview(fresh, name, record)
+            row = NewRow(author.at, author.actor, "absorb", name, author.reason, described(state), described(after))
+            try:
+                await self._persist(name, record, row)
+            except StoreError:
+                continue  # override and YAML are equal: keeping both changes nothing
+            if name not in self._undurable:
+                self.records[name] = record
+                absorbed.append(name)
+        return tuple(absorbed)
+
+    async def _audit(self, old: Snapshot, fresh: Snapshot, author: Author) -> None:
+        """A history row for each seam whose effective state the new file changed."""
+        for name, state in fresh.states.items():
+            before = old.states.get(name)
+            if before is None or (before.stage, before.percent) == (state.stage, state.percent):
+                continue
+            async with self._lock:
+                record = replace(self.records.get(name, EMPTY), version=self.records.get(name, EMPTY).version + 1)
+                row = NewRow(
+                    author.at, author.actor, "reload", name, author.reason, described(before), described(state)
+                )
+                try:
+                    await self._persist(name, record, row)
+                except StoreError:
+                    continue
+                self._swap_record(
+                    name, replace(self.records.get(name, EMPTY), version=record.version), "reload", author
+                )
+
+    def _swap_upstreams(self, settings: Settings) -> None:
+        """Upstreams whose own keys did not change are kept, with their pools; requests in flight keep the others."""
+        kept: dict[str, Upstream] = {}
+        for name, config in settings.upstreams.items():
+            current = self.upstreams.get(name)
+            if current is not None and current.config == config:
+                kept[name] = current
+            else:
+                kept[name] = self._make_upstream(name, config)
+        gone = [upstream for name, upstream in self.upstreams.items() if kept.get(name) is not upstream]
+        self.upstreams = kept
+        for upstream in gone:
+            upstream.close()
+
+    async def history(self, seam: str | None, limit: int) -> list[dict[str, Any]]:
+        return [asdict(row) for row in await self.store.history(seam, limit)]
+
+    def sweep(self, now: float) -> None:
+        for upstream in self.upstreams.values():
+            upstream.sweep(now)
+
+    def close(self) -> None:
+        for upstream in self.upstreams.values():
+            upstream.close()
+
+
+def _check_version(state: SeamState, if_version: int | None) -> None:
+    if if_version is not None and if_version != state.record.version:
+        raise VersionMismatch(
+            f"Seam {state.name!r} is at version {state.record.version}, not {if_version}: look at it again first."
+        )
+
+
+def _preview(snapshot: Snapshot, seam: str, record: SeamRecord) -> SeamState:
+    return snapshot.with_record(seam, record).states[seam]
+
+
+def _loses_to_override(old: Snapshot, fresh: Snapshot, name: str) -> bool:
+    before, state = old.states.get(name), fresh.states[name]
+    if before is None or state.record.override is None:
+        return False
+    return (before.config.declared_stage, before.config.declared_percent) != (
+        state.config.declared_stage,
+        state.config.declared_percent,
+    )
+
+
+def _needs_restart(running: Settings, wanted: Settings) -> tuple[str, ...]:
+    return tuple(key for key in _RESTART_KEYS if _value(running, key) != _value(wanted, key))
+
+
+def _value(settings: Settings, key: str) -> Any:
+    value: Any = settings
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _fingerprint(settings: Settings) -> str:
+    """Short digest of the effective settings; equal files and equal values give equal digests."""
+    return hashlib.blake2b(settings.model_dump_json().encode(), digest_size=6).hexdigest()

@@ -1,0 +1,129 @@
+"""The frozen view that one request sees: settings, routing table and the effective state of every seam.
+
+Pure: no I/O, no clock. A shift or a rollback makes a new Snapshot with one state replaced; the table is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from proxy.config.load import Loaded
+from proxy.config.model import SeamConfig, Settings, Stage
+from proxy.routing.decide import Decision, SeamPlan, plan
+from proxy.routing.table import RouteTable, RouteTableBuilder
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What `shift` wrote. `percent` counts only with stage canary. `at` is seconds since the epoch (UTC)."""
+
+    stage: Stage
+    percent: float
+    at: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """A rollback that stands until `resume`."""
+
+    at: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeamRecord:
+    """What the store holds for one seam. `version` rises by one at every write."""
+
+    override: Override | None = None
+    latch: Latch | None = None
+    version: int = 0
+
+
+EMPTY = SeamRecord()
+
+
+def share(stage: Stage, percent: float) -> float:
+    """Share of the extracted side in percent: only canary has one of its own."""
+    if stage == "canary":
+        return percent
+    return 100.0 if stage in ("extracted", "retired") else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SeamState:
+    """One seam as it acts now: latched → legacy; else the override; else YAML."""
+
+    name: str
+    config: SeamConfig
+    record: SeamRecord
+    plan: SeamPlan
+
+    @property
+    def stage(self) -> Stage:
+        return "legacy" if self.record.latch is not None else self.unlatched[0]
+
+    @property
+    def percent(self) -> float:
+        return 0.0 if self.record.latch is not None else self.unlatched[1]
+
+    @property
+    def unlatched(self) -> tuple[Stage, float]:
+        """Stage and share that a resume would bring back."""
+        override = self.record.override
+        if override is not None:
+            return override.stage, share(override.stage, override.percent)
+        return self.config.declared_stage, self.config.declared_percent
+
+
+def seam_state(name: str, config: SeamConfig, record: SeamRecord) -> SeamState:
+    override = record.override
+    stage = override.stage if override else config.declared_stage
+    percent = override.percent if override else config.declared_percent
+    made = plan(name, config, stage=stage, percent=percent, latched=record.latch is not None)
+    return SeamState(name, config, record, made)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`sources` maps dotted configuration paths to FILE:LINE; `fallthrough` decides what no seam claims."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    table: RouteTable
+    states: Mapping[str, SeamState]
+    fallthrough: Decision | None
+
+    def with_record(self, name: str, record: SeamRecord) -> Snapshot:
+        """The same snapshot with one seam's state made anew. The table is not touched."""
+        state = seam_state(name, self.states[name].config, record)
+        return replace(self, states={**self.states, name: state})
+
+
+def compiling(loaded: Loaded, records: Mapping[str, SeamRecord]) -> Generator[None, None, Snapshot]:
+    """Compile a configuration seam by seam, so that a server can answer requests in between; returns the Snapshot."""
+    builder = RouteTableBuilder()
+    states: dict[str, SeamState] = {}
+    for name, config in loaded.settings.seams.items():
+        builder.add(name, config)
+        states[name] = seam_state(name, config, records.get(name, EMPTY))
+        yield
+    default = loaded.settings.default
+    fallthrough = None if default is None else Decision("default", "legacy", default, "default", None)
+    return Snapshot(loaded.settings, loaded.sources, builder.build(), states, fallthrough)
+
+
+def compile_now(loaded: Loaded, records: Mapping[str, SeamRecord]) -> Snapshot:
+    steps = compiling(loaded, records)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            snapshot: Snapshot = done.value
+            return snapshot

@@ -1,0 +1,1 @@
+"""What must survive a restart: the records of seams (override, latch) and the audit history. Knows no HTTP."""

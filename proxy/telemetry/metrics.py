@@ -1,0 +1,187 @@
+"""Every metric family of fig, in one file. Knows no request, only what it is told.
+
+The data path counts into plain dicts and lists (0.3 µs a request; a prometheus-client histogram alone takes 1.5) and
+this collector turns them into families when Prometheus asks. Labels never carry a raw path, user or header.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from proxy.errors import UpstreamError
+from proxy.events import Event, Reloaded, ReloadFailed, StoreFailed
+from proxy.exchange import Exchange
+
+# Advice of the OpenTelemetry HTTP conventions, seconds.
+BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+NOBODY = "none"  # seam and side of what no route claimed
+
+
+class SideMeter:
+    """What one side of one seam answered. `codes` counts by (method, status)."""
+
+    __slots__ = ("codes", "durations", "seconds", "total")
+
+    def __init__(self) -> None:
+        self.codes: dict[tuple[str, int], int] = {}
+        self.durations = [0] * (len(BUCKETS_S) + 1)
+        self.seconds = 0.0
+        self.total = 0
+
+    def count(self, method: str, status: int, seconds: float) -> None:
+        key = (method, status)
+        self.codes[key] = self.codes.get(key, 0) + 1
+        self.durations[bisect_left(BUCKETS_S, seconds)] += 1
+        self.seconds += seconds
+        self.total += 1
+
+
+class Gauges:
+    """Where the collector reads what is true at the moment of the scrape. Each yields (labels, value)."""
+
+    def __init__(
+        self,
+        seams: Callable[[], Iterable[tuple[str, float, float, bool]]],
+        in_flight: Callable[[], Iterable[tuple[str, int, int]]],
+        connections: Callable[[], tuple[int, int]],
+    ) -> None:
+        self.seams = seams
+        self.in_flight = in_flight
+        self.connections = connections
+
+
+class Metrics(Collector):
+    """`record` takes each finished exchange; `event` takes facts from elsewhere; `text` is what /metrics shows."""
+
+    def __init__(self, version: str, access_dropped: Callable[[], int]) -> None:
+        self.meters: dict[tuple[str, str], SideMeter] = {}
+        self.gauges: Gauges | None = None
+        self._version = version
+        self._access_dropped = access_dropped
+        self._rejected: Counter[str] = Counter()
+        self._upstream_errors: Counter[tuple[str, str, str]] = Counter()
+        self._store_errors: Counter[str] = Counter()
+        self._reloads: Counter[bool] = Counter()
+        self._reload_ok = True
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def meter(self, seam: str, side: str) -> SideMeter:
+        key = (seam, side)
+        found = self.meters.get(key)
+        if found is None:
+            found = self.meters[key] = SideMeter()
+        return found
+
+    def record(self, exchange: Exchange, seconds: float) -> None:
+        decision, error = exchange.decision, exchange.error
+        seam, side = (decision.seam, decision.side) if decision is not None else (NOBODY, NOBODY)
+        method = exchange.request.method
+        self.meter(seam, side).count(method if method in _METHODS else "_OTHER", exchange.status, seconds)
+        if error is None:
+            return
+        if isinstance(error, UpstreamError):
+            self._upstream_errors[seam, side, error.cause] += 1
+        else:
+            self._rejected[error.cause] += 1
+
+    def reject(self, cause: str) -> None:
+        """Something was refused that never became a request."""
+        self._rejected[cause] += 1
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, (Reloaded, ReloadFailed)):
+            self._reload_ok = isinstance(event, Reloaded)
+            self._reloads[self._reload_ok] += 1
+        elif isinstance(event, StoreFailed):
+            self._store_errors[event.store] += 1
+
+    def text(self) -> bytes:
+        """The text exposition format 0.0.4."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing to announce: keeps the registry from collecting at registration."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._request_families()
+        yield from self._error_families()
+        if self.gauges is not None:
+            yield from _gauge_families(self.gauges)
+        ok = GaugeMetricFamily("fig_config_last_reload_successful", "Whether the last reload took effect")
+        ok.add_metric([], float(self._reload_ok))
+        yield ok
+        dropped = CounterMetricFamily("fig_access_log_dropped", "Access lines dropped because the sink was slow")
+        dropped.add_metric([], self._access_dropped())
+        yield dropped
+        build = GaugeMetricFamily("fig_build_info", "Version of fig", labels=["version"])
+        build.add_metric([self._version], 1.0)
+        yield build
+
+    def _request_families(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily("fig_requests", "Requests answered", labels=["seam", "side", "method", "code"])
+        durations = HistogramMetricFamily(
+            "fig_request_duration_seconds", "From request head to last byte out", labels=["seam", "side"]
+        )
+        for (seam, side), meter in list(self.meters.items()):
+            for (method, code), count in list(meter.codes.items()):
+                requests.add_metric([seam, side, method, str(code)], count)
+            durations.add_metric([seam, side], _cumulated(meter.durations), meter.seconds)
+        yield requests
+        yield durations
+
+    def _error_families(self) -> Iterator[Metric]:
+        upstream = CounterMetricFamily(
+            "fig_upstream_errors", "Exchanges that an upstream failed", labels=["seam", "side", "cause"]
+        )
+        for labels, count in self._upstream_errors.items():
+            upstream.add_metric(list(labels), count)
+        yield upstream
+        rejected = CounterMetricFamily("fig_rejected", "Requests refused or given up by fig", labels=["cause"])
+        for cause, count in self._rejected.items():
+            rejected.add_metric([cause], count)
+        yield rejected
+        store = CounterMetricFamily("fig_store_errors", "Failed store operations", labels=["store"])
+        for name, count in self._store_errors.items():
+            store.add_metric([name], count)
+        yield store
+
+
+def _cumulated(counts: list[int]) -> list[tuple[str, float]]:
+    total, rows = 0, []
+    for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], counts, strict=True):
+        total += count
+        rows.append((bound, float(total)))
+    return rows
+
+
+def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
+    asked = GaugeMetricFamily("fig_seam_percent", "Effective share of the extracted side", labels=["seam"])
+    seen = GaugeMetricFamily("fig_seam_seen_percent", "Share of the extracted side lately", labels=["seam"])
+    latched = GaugeMetricFamily("fig_seam_rolled_back", "Whether a rollback stands", labels=["seam"])
+    for seam, percent, seen_percent, rolled_back in gauges.seams():
+        asked.add_metric([seam], percent)
+        seen.add_metric([seam], seen_percent)
+        latched.add_metric([seam], float(rolled_back))
+    yield from (asked, seen, latched)
+    in_flight = GaugeMetricFamily("fig_in_flight", "Requests an upstream is working on", labels=["upstream"])
+    retries = CounterMetricFamily("fig_retries", "Further attempts at an upstream", labels=["upstream", "outcome"])
+    for upstream, count, reconnects in gauges.in_flight():
+        in_flight.add_metric([upstream], count)
+        retries.add_metric([upstream, "stale_connection"], reconnects)
+    yield from (in_flight, retries)
+    active, idle = gauges.connections()
+    connections = GaugeMetricFamily("fig_connections", "Client connections", labels=["state"])
+    connections.add_metric(["active"], active)
+    connections.add_metric(["idle"], idle)
+    yield connections

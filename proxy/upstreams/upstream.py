@@ -1,0 +1,147 @@
+"""A named place requests go: endpoints, their pools, and one exchange with one of them. Knows no seam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import cycle
+from urllib.parse import urlsplit
+
+from proxy.config.model import UpstreamConfig
+from proxy.errors import UpstreamReset
+from proxy.messages import RequestHead, ResponseHead
+from proxy.wire.body import RequestBody
+from proxy.wire.client import UpstreamConnection
+from proxy.wire.headers import Internal
+from proxy.wire.pool import EndpointPool
+from proxy.wire.timer import TimerWheel
+
+# Below the shortest common default of servers (gunicorn 2 s is rare behind a proxy; Node, Apache and uvicorn 5 s),
+# so that we let go before they do; a `Keep-Alive: timeout=N` of the upstream replaces it.
+_KEEPALIVE_S = 4.0
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`authority` is `host:port` as a Host field would have it."""
+
+    pool: EndpointPool
+    authority: bytes
+
+
+class Upstream:
+    """Survives a reload as long as its own configuration keys do not change."""
+
+    def __init__(
+        self,
+        name: str,
+        config: UpstreamConfig,
+        wheel: TimerWheel,
+        own_addresses: frozenset[tuple[str, int]] = frozenset(),
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.in_flight = 0
+        self.reconnects = 0
+        self.endpoints = tuple(_endpoint(url, config, wheel, own_addresses) for url in config.endpoints)
+        self.internal = _internal(config.endpoints)
+        self._turn = cycle(self.endpoints)
+
+    def __repr__(self) -> str:
+        return f"<Upstream {self.name} {self.in_flight} in flight>"
+
+    def pick(self) -> Endpoint:
+        """The next endpoint in turn."""
+        return self.endpoints[0] if len(self.endpoints) == 1 else next(self._turn)
+
+    def host_for(self, request: RequestHead, endpoint: Endpoint) -> bytes:
+        """The Host field by the `host` key: the client's, the endpoint's, or a fixed name."""
+        if self.config.host == "preserve":
+            return request.host
+        return endpoint.authority if self.config.host == "endpoint" else self.config.host.encode("ascii")
+
+    async def send(
+        self, endpoint: Endpoint, head: bytes, request: RequestHead, body: RequestBody, response_s: float
+    ) -> tuple[UpstreamConnection, ResponseHead]:
+        """One exchange up to the final response head. The caller owes `release`, unless this raises.
+
+        A kept connection that the upstream closed just as we wrote gets one more try on a fresh one: only if no byte
+        came back, and the request is idempotent and has no body that is gone (RFC 9112 9.3.1).
+        """
+        connection = endpoint.pool.take_idle()
+        if connection is not None:
+            try:
+                return connection, await self._exchange(connection, head, request, body, response_s)
+            except UpstreamReset:
+                stale = not connection.answered
+                endpoint.pool.release(connection)
+                if not stale or request.has_body or request.method not in _IDEMPOTENT:
+                    raise
+                self.reconnects += 1
+            except BaseException:
+                endpoint.pool.release(connection)
+                raise
+        connection = await endpoint.pool.connect()
+        try:
+            return connection, await self._exchange(connection, head, request, body, response_s)
+        except BaseException:
+            endpoint.pool.release(connection)
+            raise
+
+    async def _exchange(
+        self,
+        connection: UpstreamConnection,
+        head: bytes,
+        request: RequestHead,
+        body: RequestBody,
+        response_s: float,
+    ) -> ResponseHead:
+        has_body = request.has_body
+        connection.begin(head, head_only=request.method == "HEAD", body=has_body, chunked=request.length is None)
+        if has_body:
+            body.pour(connection)
+        return await connection.response(response_s)
+
+    def sweep(self, now: float) -> None:
+        for endpoint in self.endpoints:
+            endpoint.pool.sweep(now)
+
+    def close(self) -> None:
+        """Idle connections close now, others when their exchange ends."""
+        for endpoint in self.endpoints:
+            endpoint.pool.close()
+
+    @property
+    def connections(self) -> dict[str, dict[str, int]]:
+        """Connections by endpoint: `{authority: {in_use, idle}}`."""
+        return {
+            endpoint.authority.decode("ascii"): {"in_use": endpoint.pool.in_use, "idle": endpoint.pool.idle}
+            for endpoint in self.endpoints
+        }
+
+
+def _endpoint(
+    url: str, config: UpstreamConfig, wheel: TimerWheel, own_addresses: frozenset[tuple[str, int]]
+) -> Endpoint:
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 80
+    pool = EndpointPool(
+        host,
+        port,
+        wheel,
+        connect_s=config.timeouts.connect_s,
+        body_s=config.timeouts.body_s,
+        keepalive_s=_KEEPALIVE_S,
+        own_addresses=own_addresses,
+    )
+    return Endpoint(pool, parts.netloc.encode("ascii"))
+
+
+def _internal(urls: tuple[str, ...]) -> Internal:
+    parts = [urlsplit(url) for url in urls]
+    authorities = {f"{part.netloc.rpartition(':')[0] or part.netloc}:{part.port or 80}" for part in parts}
+    authorities |= {part.netloc.rpartition(":")[0] or part.netloc for part in parts if (part.port or 80) == 80}
+    return Internal(
+        frozenset(name.lower().encode("ascii") for name in authorities),
+        frozenset((part.hostname or "").encode("ascii") for part in parts),
+    )

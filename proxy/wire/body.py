@@ -1,0 +1,107 @@
+"""The body of one request on its way from the edge to an upstream. Knows no framing: bytes in, bytes out, one pace."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.errors import BodyTooLarge, ProxyError
+
+HIGH_WATER = 64 * 1024
+
+
+class Source(Protocol):
+    """Whoever pours bytes into a sink; the sink sets the pace."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class BodySink(Protocol):
+    """Where a request body goes."""
+
+    def open_body(self, upload: Source) -> None: ...
+    def write_body(self, data: bytes) -> None: ...
+    def end_body(self) -> None: ...
+    def abort_body(self, error: ProxyError) -> None: ...
+
+
+class Uploader(Protocol):
+    """The connection that the body comes from."""
+
+    def pause_body(self) -> None: ...
+    def resume_body(self) -> None: ...
+    def send_continue(self, body: RequestBody) -> None: ...
+
+
+class RequestBody:
+    """The body of one request, from the edge to whoever forwards it.
+
+    Bytes that arrive before `pour` wait here, at most HIGH_WATER plus one read. `received` counts
+    bytes; past `limit` of them `feed` raises BodyTooLarge.
+    """
+
+    __slots__ = ("_buffer", "_edge", "_sink", "buffered", "ended", "error", "limit", "received")
+
+    def __init__(self, edge: Uploader, limit: int | None = None) -> None:
+        self._edge = edge
+        self._buffer: list[bytes] = []
+        self._sink: BodySink | None = None
+        self.buffered = 0
+        self.received = 0
+        self.limit = limit
+        self.ended = False
+        self.error: ProxyError | None = None
+
+    def pour(self, sink: BodySink) -> None:
+        """Send what is here and what will come into `sink`; from now on `sink` sets the pace."""
+        if self.error is not None:
+            sink.abort_body(self.error)
+            return
+        self._edge.send_continue(self)
+        sink.open_body(self)
+        self._sink = sink
+        buffer, self._buffer, self.buffered = self._buffer, [], 0
+        if buffer:
+            sink.write_body(b"".join(buffer))
+        if self.ended:
+            self._sink = None
+            sink.end_body()
+        else:
+            self.resume()
+
+    def detach(self) -> None:
+        """Whatever still comes is of no use; the edge drops it or closes."""
+        self._sink = None
+        self._buffer, self.buffered = [], 0
+
+    def feed(self, data: bytes) -> None:
+        self.received += len(data)
+        if self.limit is not None and self.received > self.limit:
+            raise BodyTooLarge(f"A request body may have at most {self.limit} bytes here.")
+        if self._sink is not None:
+            self._sink.write_body(data)
+        else:
+            self._buffer.append(data)
+            self.buffered += len(data)
+            if self.buffered > HIGH_WATER:
+                self.pause()
+
+    def end(self) -> None:
+        self.ended = True
+        if self._sink is not None:
+            sink, self._sink = self._sink, None
+            sink.end_body()
+
+    def fail(self, error: ProxyError) -> None:
+        if self.ended or self.error is not None:
+            return
+        self.error = error
+        if self._sink is not None:
+            sink, self._sink = self._sink, None
+            sink.abort_body(error)
+
+    def pause(self) -> None:
+        self._edge.pause_body()
+
+    def resume(self) -> None:
+        self._edge.resume_body()

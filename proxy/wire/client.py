@@ -1,0 +1,436 @@
+"""One connection to an endpoint of an upstream. Knows HTTP/1.1, no seam and no policy.
+
+A connection carries one exchange at a time: `begin` writes the request head, a RequestBody pours its bytes into
+`write_body`/`end_body`, `response` waits for the final head, `relay` pours the answer into a sink. A connection goes
+back to the pool only when both messages ended cleanly; anything doubtful closes it, so that bytes after a response
+can never answer another request (RFC 9112 6.3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+import httptools
+
+from proxy.errors import (
+    ProxyError,
+    ResponseStalled,
+    ResponseTimeout,
+    UpstreamProtocol,
+    UpstreamReset,
+)
+from proxy.messages import Headers, ResponseHead
+from proxy.wire.body import HIGH_WATER, Source
+from proxy.wire.headers import connection_tokens
+from proxy.wire.timer import TimerWheel
+
+_MAX_HEAD_BYTES = 256 * 1024
+_MAX_HEADERS = 1000
+_MAX_INTERIM = 20  # 1xx answers before the final one
+_NOTED = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"date"))
+_LOCATED = frozenset((b"location", b"content-location", b"set-cookie"))
+
+
+class Pool(Protocol):
+    """Where the connection came from and may go back to."""
+
+    wheel: TimerWheel
+    body_s: float
+    keepalive_s: float
+
+    def put(self, connection: UpstreamConnection) -> None: ...
+    def forget(self, connection: UpstreamConnection) -> None: ...
+
+
+class ResponseSink(Protocol):
+    """Where `relay` pours a response body. `source` is told when to pause and to resume."""
+
+    source: Source | None
+
+    def write(self, data: bytes) -> None: ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One TCP connection to an endpoint."""
+
+    __slots__ = (
+        "_body_open",
+        "_chunked_out",
+        "_chunks",
+        "_complete",
+        "_error",
+        "_exchange",
+        "_head",
+        "_head_bytes",
+        "_head_only",
+        "_headers",
+        "_interim",
+        "_keep",
+        "_loop",
+        "_parser",
+        "_paused",
+        "_pool",
+        "_reason",
+        "_sink",
+        "_stall_s",
+        "_transport",
+        "_unsent",
+        "_until_close",
+        "_upload",
+        "_waiter",
+        "answered",
+        "deadline",
+        "filed",
+        "idle_since",
+        "keepalive_s",
+        "reused",
+        "sent",
+    )
+
+    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+        self._pool = pool
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._upload: Source | None = None
+        self._exchange = False
+        self.reused = False
+        self.keepalive_s = pool.keepalive_s
+        self.idle_since = 0.0
+        self.deadline: float | None = None
+        self.filed: float | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._head: ResponseHead | None = None
+        self._head_bytes = 0
+        self._headers: Headers = []
+        self._reason = b""
+        self._chunks: list[bytes] = []
+        self._sink: ResponseSink | None = None
+        self._error: ProxyError | None = None
+        self._complete = False  # the response message has ended
+        self._body_open = False  # our request body has not ended
+        self._chunked_out = False
+        self._head_only = False
+        self._until_close = False
+        self._keep = True
+        self._interim = 0
+        self._paused = False
+        self._stall_s = 0.0
+        self._unsent = 0
+        self.sent = False  # any byte of the request may have left
+        self.answered = False  # any byte of an answer came
+
+    # --- the exchange, called by the forwarding task -------------------------------------------------------------
+
+    def begin(self, head: bytes, *, head_only: bool, body: bool, chunked: bool) -> None:
+        """Start an exchange. `body`: `write_body`/`end_body` follow; `chunked`: their bytes are framed as chunks."""
+        assert self._transport is not None
+        if self.reused:
+            self._reset()
+        self._exchange = True
+        self._head_only = head_only
+        self._body_open = body
+        self._chunked_out = chunked
+        self.sent = True
+        self._transport.write(head)
+
+    async def response(self, timeout_s: float) -> ResponseHead:
+        """The final response head. The timer runs from the last request byte; while the body is still going out
+        only progress counts (the edge's own body timer watches the client)."""
+        self._stall_s = timeout_s
+        if self._head is None and self._error is None:
+            if not self._body_open:
+                self._pool.wheel.arm(self, self._loop.time() + timeout_s)
+            await self._wait()
+        self.deadline = None
+        if self._error is not None:
+            raise self._error
+        assert self._head is not None
+        return self._head
+
+    def take_buffered(self) -> tuple[bytes, bool]:
+        """Body bytes that came with the head, and whether they are the whole body."""
+        chunks, self._chunks = self._chunks, []
+        return (chunks[0] if len(chunks) == 1 else b"".join(chunks)), self._complete
+
+    async def relay(self, sink: ResponseSink, stall_s: float) -> None:
+        """Pour the rest of the body into `sink`. Raises when the body ends before its time."""
+        self._stall_s = stall_s
+        self._sink = sink
+        sink.source = self
+        try:
+            self._flush()
+            if not self._complete and self._error is None:
+                if not self._paused:
+                    self._resume_reading()
+                await self._wait()
+            if self._error is not None:
+                raise self._error
+        finally:
+            self.deadline = None
+            sink.source = None
+            self._sink = None
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def finish(self) -> None:
+        """Give the connection back: to the pool when both messages ended cleanly, else to nobody."""
+        self._exchange = False
+        self.deadline = None
+        self._upload = None
+        if self._complete and self._keep and not self._body_open and self._error is None and not self._closing():
+            self._pool.put(self)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    @property
+    def usable(self) -> bool:
+        """May take a request now."""
+        return not self._exchange and not self._closing()
+
+    @property
+    def busy(self) -> bool:
+        return self._exchange
+
+    # --- request body sink -----------------------------------------------------------------------------------------
+
+    def open_body(self, upload: Source) -> None:
+        self._upload = upload
+
+    def write_body(self, data: bytes) -> None:
+        if self._transport is None or self._error is not None:
+            return
+        if self._chunked_out:
+            self._transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+        else:
+            self._transport.write(data)
+
+    def end_body(self) -> None:
+        if self._transport is None or self._error is not None:
+            return
+        self._body_open = False
+        self._upload = None
+        if self._chunked_out:
+            self._transport.write(b"0\r\n\r\n")
+        if self._head is None and self._waiter is not None:
+            self._pool.wheel.arm(self, self._loop.time() + self._stall_s)
+
+    def abort_body(self, error: ProxyError) -> None:
+        """The client's body will never be complete: close without a last chunk, so that it cannot look complete."""
+        self._fail(error)
+        self.abort()
+
+    # --- flow control ------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        self._paused = True
+        self.deadline = None  # the client is slow, not the upstream
+        if not self._closing():
+            assert self._transport is not None
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._closing() or self._complete:
+            return
+        assert self._transport is not None
+        self._transport.resume_reading()
+        if self._sink is not None:
+            self._pool.wheel.arm(self, self._loop.time() + self._stall_s)
+
+    def pause_writing(self) -> None:
+        if self._upload is not None:
+            self._upload.pause()
+            assert self._transport is not None
+            self._unsent = self._transport.get_write_buffer_size()
+            self._pool.wheel.arm(self, self._loop.time() + self._pool.body_s)
+
+    def resume_writing(self) -> None:
+        if self._body_open:
+            self.deadline = None
+        if self._upload is not None:
+            self._upload.resume()
+
+    # --- timer -------------------------------------------------------------------------------------------------------
+
+    def expire(self, now: float) -> None:
+        self.deadline = None
+        if not self._exchange or self._transport is None:
+            return
+        if self._body_open and self._head is None:
+            unsent = self._transport.get_write_buffer_size()
+            if unsent < self._unsent:  # a slow upstream that still takes bytes is not cut
+                self._unsent = unsent
+                self._pool.wheel.arm(self, now + self._pool.body_s)
+                return
+        self._fail(ResponseTimeout() if self._head is None else ResponseStalled())
+        self.abort()
+
+    # --- asyncio.Protocol --------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's own class is none by inheritance
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._exchange or self._complete:
+            self._keep = False  # bytes that nobody asked for
+            self.abort()
+            return
+        self.answered = True
+        if self._head is None:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(UpstreamProtocol("The upstream switched protocols unasked."))
+        except httptools.HttpParserError as error:
+            self._keep = False
+            if not self._complete:
+                ours = error.__context__
+                self._fail(ours if isinstance(ours, ProxyError) else UpstreamProtocol())
+        if self._head is None and self._head_bytes > _MAX_HEAD_BYTES:
+            self._fail(UpstreamProtocol("The upstream's response head is too large."))
+        if self._error is not None or self._complete:
+            self.deadline = None
+        self._flush()
+
+    def _flush(self) -> None:
+        """Hand on what was parsed from one read; without a sink hold this one read and stop reading."""
+        if self._sink is None:
+            if self._head is not None and not self._complete and not self._closing():
+                assert self._transport is not None
+                self._transport.pause_reading()
+            return
+        if self._chunks:
+            chunks, self._chunks = self._chunks, []
+            if not self._complete:
+                self._pool.wheel.arm(self, self._loop.time() + self._stall_s)
+            self._sink.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        if self._complete:
+            self._wake()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.forget(self)
+        self._keep = False
+        if self._exchange and not self._complete and self._error is None:
+            if self._until_close and self._head is not None and exc is None:
+                self._complete = True
+                self._flush()
+                self._wake()
+            else:
+                self._fail(UpstreamReset())
+        self._transport = None
+
+    def _fail(self, error: ProxyError) -> None:
+        if self._error is None:
+            self._error = error
+        self._keep = False
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- httptools callbacks -----------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise UpstreamProtocol("Bytes follow the response.")
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head is None:  # trailers come here too, and never belong among headers (RFC 9110 6.5.1)
+            self._headers.append((name, value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self._skip_interim(status)
+            return
+        if len(self._headers) > _MAX_HEADERS:
+            raise UpstreamProtocol("The upstream sent too many headers.")
+        self._head = self._read_head(status)
+        if self._head_only or status in (204, 304):
+            self._finish_bodyless()
+        if self._sink is None:
+            self._wake()
+
+    def _skip_interim(self, status: int) -> None:
+        self._interim += 1
+        if status == 101 or self._interim > _MAX_INTERIM:
+            raise UpstreamProtocol("The upstream sent an interim response that nobody asked for.")
+        self._headers = []
+        self._reason = b""
+
+    def _read_head(self, status: int) -> ResponseHead:
+        named: frozenset[bytes] = frozenset()
+        length: int | None = None
+        chunked = dated = located = False
+        for name, value in self._headers:
+            low = name.lower()
+            if low in _LOCATED:
+                located = True
+            elif low not in _NOTED:
+                continue
+            elif low == b"date":
+                dated = True
+            elif low == b"content-length":
+                length = int(value)  # llhttp has checked digits, range and uniqueness
+            elif low == b"connection":
+                named |= connection_tokens(value)
+            elif low == b"transfer-encoding":
+                if chunked or value.lower() != b"chunked":
+                    raise UpstreamProtocol("The upstream used an unknown transfer coding.")
+                chunked = True
+            else:
+                self._note_keepalive(value)
+        self._keep = self._parser.should_keep_alive()
+        self._until_close = length is None and not chunked
+        return ResponseHead(status, self._reason, self._headers, length, named, dated, located)
+
+    def _note_keepalive(self, value: bytes) -> None:
+        """`Keep-Alive: timeout=N`: leave a second before the upstream does (RFC 2068 19.7.1.1, still in wide use)."""
+        for part in value.split(b","):
+            key, _, seconds = part.strip().partition(b"=")
+            if key.lower() == b"timeout" and seconds.isdigit():
+                self.keepalive_s = max(0.0, min(float(seconds[:9]) - 1.0, 600.0))
+
+    def _finish_bodyless(self) -> None:
+        """HEAD: llhttp does not know that no body follows, so its state is thrown away with the parser."""
+        self._complete = True
+        if self._head_only:
+            self._parser = httptools.HttpResponseParser(self)
+
+    def on_body(self, data: bytes) -> None:
+        if self._head_only:
+            raise UpstreamProtocol("A response to HEAD had a body.")
+        self._chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._head is not None:
+            self._complete = True

@@ -1,0 +1,542 @@
+"""The server side of the wire: a uvicorn protocol class that turns bytes into requests and answers into bytes.
+
+Knows HTTP/1.1, no seam: each request is given to `Edge.handler`. One task a request, one request at a time on a
+connection; pipelined requests wait in order. llhttp parses; what it leaves to its caller is checked here (exactly one
+valid Host, the version, the target, head size, transfer coding), because an ASGI app sees a request too late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import httptools
+import uvicorn
+from uvicorn.server import ServerState
+
+from proxy.config.model import Limits, ServerTimeouts
+from proxy.errors import (
+    BadRequest,
+    BodyTimeout,
+    ClientGone,
+    HeadTimeout,
+    HeadTooLarge,
+    Overloaded,
+    ProxyError,
+    TargetTooLong,
+    UnknownMethod,
+)
+from proxy.messages import Headers, RequestHead
+from proxy.wire.body import HIGH_WATER, RequestBody
+from proxy.wire.head import read_head
+from proxy.wire.responder import Responder
+from proxy.wire.timer import TimerWheel
+
+_METHOD_TOKEN = re.compile(rb"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+ ")
+
+_MAX_WAITING = 16  # pipelined requests that are parsed ahead
+_SLICE = 4096  # parsed at a time between messages, so that one read cannot become thousands of waiting requests
+_LINGER_BYTES = 256 * 1024
+_LINGER_S = 2.0
+_BODY_SPAN_BYTES = 1024
+
+
+class Handler(Protocol):
+    """The gateway as the edge sees it."""
+
+    async def handle(self, request: RequestHead, body: RequestBody, responder: Responder) -> None:
+        """Answer one request. Raises nothing but CancelledError, which means that the client has gone."""
+
+    def reject(self, error: ProxyError, peer: str, responder: Responder) -> None:
+        """Answer what never became a request."""
+
+
+class Edge:
+    """What all connections of one listener share. `limits` and `timeouts` are replaced whole by a reload.
+
+    `idle` keeps the connections that wait for a request, longest idle first.
+    """
+
+    def __init__(self, handler: Handler, limits: Limits, timeouts: ServerTimeouts, wheel: TimerWheel) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.timeouts = timeouts
+        self.wheel = wheel
+        self.draining = False
+        self.connections: set[EdgeProtocol] = set()
+        self.idle: dict[EdgeProtocol, None] = {}
+
+    def admit(self, connection: EdgeProtocol) -> bool:
+        """Count a new connection. At the limit the longest idle one makes room; False when all are active."""
+        if len(self.connections) >= self.limits.max_connections:
+            longest_idle = next(iter(self.idle), None)
+            if longest_idle is None:
+                return False
+            longest_idle.close()
+        self.connections.add(connection)
+        return True
+
+    def close_idle(self) -> None:
+        for connection in list(self.idle):
+            connection.close()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    request: RequestHead
+    body: RequestBody
+    close: bool
+
+
+class EdgeProtocol(asyncio.Protocol):
+    """One client connection. Built by uvicorn's Server as `(config, server_state, app_state, _loop)`."""
+
+    __slots__ = (
+        "_body",
+        "_body_mark",
+        "_close_after",
+        "_expect",
+        "_head_fed",
+        "_headers",
+        "_in_head",
+        "_lingered",
+        "_lingering",
+        "_loop",
+        "_muted",
+        "_no_body",
+        "_parser",
+        "_peer",
+        "_reading",
+        "_reprime",
+        "_responder",
+        "_rest",
+        "_scheme",
+        "_server_state",
+        "_stopped",
+        "_task",
+        "_timed_head",
+        "_trailer_bytes",
+        "_transport",
+        "_unsent",
+        "_url",
+        "_waiting",
+        "_write_paused",
+        "deadline",
+        "filed",
+        "shared",
+    )
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.shared: Edge = config.loaded_app
+        self._server_state = server_state
+        self._loop = _loop or asyncio.get_event_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._no_body: RequestBody | None = None
+        self._waiting: deque[_Waiting | ProxyError] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._responder: Responder | None = None
+        self._body: RequestBody | None = None  # of the message that is being parsed
+        self._body_mark = 0
+        self._expect = False
+        self._rest = b""  # read but not parsed yet
+        self._reading = True
+        self._stopped = False  # nothing more is parsed
+        self._lingering = False
+        self._lingered = 0
+        self._close_after = False  # the message that is being parsed is the last one
+        self._in_head = False
+        self._timed_head = False
+        self._head_fed = 0
+        self._muted = False
+        self._reprime: bytes | None = None
+        self._trailer_bytes = 0
+        self._url = b""
+        self._headers: Headers = []
+        self._peer = ""
+        self._scheme = "http"
+        self._write_paused = False
+        self._unsent = 0
+        self.deadline: float | None = None
+        self.filed: float | None = None
+
+    # --- asyncio.Protocol --------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's own class is none by inheritance
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else "unix"
+        if transport.get_extra_info("sslcontext"):
+            self._scheme = "https"
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # typed for uvicorn's own protocols
+        if self.shared.admit(self):
+            self._arm(self.shared.timeouts.head_s)
+        else:
+            self._reject(Overloaded())
+
+    def data_received(self, data: bytes) -> None:
+        if self._stopped:
+            self._discard(len(data))
+            return
+        self._rest = self._rest + data if self._rest else data
+        self._parse()
+
+    def eof_received(self) -> bool:
+        if self._body is not None:
+            self._body.fail(BadRequest("The request body was cut short."))
+        if self._scheme == "https" or self._lingering:
+            return False
+        # Half-close: a client may still read the answers that it is owed (RFC 9112 9.6).
+        self._stopped = True
+        return self._task is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._stopped = True
+        self.deadline = None
+        self.shared.connections.discard(self)
+        self.shared.idle.pop(self, None)
+        self._server_state.connections.discard(self)
+        self._waiting.clear()
+        self._rest = b""
+        if self._body is not None:
+            self._body.fail(ClientGone())
+        if self._task is not None:
+            self._task.cancel()
+        self._parser = None  # breaks the reference cycle with its callbacks
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        assert self._transport is not None
+        self._unsent = self._transport.get_write_buffer_size()
+        self._arm(self.shared.timeouts.write_s)
+        if self._responder is not None and self._responder.source is not None:
+            self._responder.source.pause()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self.deadline = None
+        self._watch()
+        if self._responder is not None and self._responder.source is not None:
+            self._responder.source.resume()
+
+    # --- parsing -----------------------------------------------------------------------------------------------------
+
+    def _parse(self) -> None:
+        """Feed what was read: a slice at a time between messages, whole inside a body."""
+        while self._rest and not self._stopped:
+            if len(self._waiting) >= _MAX_WAITING:
+                self._set_reading(False)
+                return
+            if self._body is not None or len(self._rest) <= _SLICE:
+                data, self._rest = self._rest, b""
+            else:
+                data, self._rest = self._rest[:_SLICE], self._rest[_SLICE:]
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        if self._body is None:
+            self._in_head = True
+            self._head_fed += len(data)
+        assert self._parser is not None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserInvalidMethodError:
+            a_token = self._head_fed > len(data) or _METHOD_TOKEN.match(data)
+            self._reject(UnknownMethod() if a_token else BadRequest("The method is not a token."))
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            self._reject(cause if isinstance(cause, ProxyError) else BadRequest())
+        except httptools.HttpParserError as error:
+            self._reject(BadRequest(f"{error}."))
+        if self._in_head and self._head_fed > self.shared.limits.max_head_bytes:
+            self._reject(TargetTooLong() if len(self._url) * 2 > self._head_fed else HeadTooLarge())
+        self._watch()
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """fig does not switch protocols here, so the message goes on as HTTP/1.1 (RFC 9110 7.8).
+
+        llhttp ends an Upgrade request at its head; where a body follows, a parser that has just read a head with the
+        same framing takes over.
+        """
+        self._rest = rest + self._rest
+        if self._reprime is None:
+            return
+        framing, self._reprime = self._reprime, None
+        self._parser = httptools.HttpRequestParser(self)
+        self._muted = True
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+
+    def on_message_begin(self) -> None:
+        if self._muted:
+            return
+        self._url = b""
+        self._headers = []
+        self._trailer_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        if not self._muted:
+            self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._body is None:
+            self._headers.append((name, value.strip(b" \t")))
+        elif not self._muted:  # trailers never join the headers (RFC 9110 6.5.1)
+            self._trailer_bytes += len(name) + len(value) + 4
+            if self._trailer_bytes > self.shared.limits.max_head_bytes:
+                raise HeadTooLarge("The trailers are too large.")
+
+    def on_headers_complete(self) -> None:
+        if self._muted:
+            self._muted = False
+            return
+        assert self._parser is not None
+        request = read_head(
+            self._parser.get_method().decode("ascii"),
+            self._url,
+            self._parser.get_http_version(),
+            self._headers,
+            self.shared.limits,
+            peer=self._peer,
+            scheme=self._scheme,
+        )
+        self._in_head = self._timed_head = False
+        self._head_fed = 0
+        self.deadline = None
+        self._close_after = not self._parser.should_keep_alive()
+        body = self._start_body(request)
+        if request.length != 0 and self._parser.should_upgrade():
+            length = request.length
+            self._reprime = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+        if self._task is None and not self._waiting:
+            self._start(request, body, self._close_after)
+        else:
+            self._waiting.append(_Waiting(request, body, self._close_after))
+
+    def on_body(self, data: bytes) -> None:
+        body = self._body
+        assert body is not None
+        body.feed(data)
+
+    def on_message_complete(self) -> None:
+        if self._reprime is not None:
+            return  # llhttp's early end of an Upgrade request: the body is still to come
+        if self._body is not None:
+            body, self._body = self._body, None
+            body.end()
+            self.deadline = None
+            self._set_reading(True)
+        if self._close_after:  # RFC 9112 9.6: nothing after it is processed
+            self._stopped = True
+            self._rest = b""
+
+    def _start_body(self, request: RequestHead) -> RequestBody:
+        if request.length == 0:
+            if self._no_body is None:
+                self._no_body = RequestBody(self)
+                self._no_body.ended = True
+            return self._no_body
+        self._body = body = RequestBody(self, self.shared.limits.max_body_bytes)
+        self._body_mark = 0
+        self._expect = request.fields.get(b"expect", b"").lower() == b"100-continue" and not request.http10
+        return body
+
+    # --- one request after another -----------------------------------------------------------------------------------
+
+    def _start(self, request: RequestHead, body: RequestBody, close: bool) -> None:
+        self.shared.idle.pop(self, None)
+        responder = Responder(self, body, head_only=request.method == "HEAD", http10=request.http10, close=close)
+        self._responder = responder
+        self._task = self._loop.create_task(self._run(request, body, responder))
+
+    async def _run(self, request: RequestHead, body: RequestBody, responder: Responder) -> None:
+        try:
+            await self.shared.handler.handle(request, body, responder)
+        finally:
+            self._task = None
+            self._responder = None
+            if not responder.started:
+                self.cut()
+            self._after(responder, body)
+
+    def _after(self, responder: Responder, body: RequestBody) -> None:
+        """The answer is out: the next request, or close, or wait."""
+        if self._transport is None:
+            return
+        if not body.ended:
+            body.detach()
+            self._stopped = True
+        if responder.close or (self._stopped and not self._waiting):
+            self._finish_and_close()
+        elif self._waiting:
+            self._next()
+        else:
+            self._await_request()
+        if self._rest:
+            self._parse()
+
+    def _next(self) -> None:
+        waiting = self._waiting.popleft()
+        if isinstance(waiting, ProxyError):
+            responder = Responder(self, None, head_only=False, http10=False, close=True)
+            self.shared.handler.reject(waiting, self._peer, responder)
+            self._finish_and_close()
+        else:
+            self._start(waiting.request, waiting.body, waiting.close)
+        self._set_reading(True)
+
+    def _await_request(self) -> None:
+        if not self._in_head and self._body is None:
+            self.shared.idle[self] = None
+            if not self._write_paused:
+                self._arm(self.shared.timeouts.keepalive_s)
+
+    def _reject(self, error: ProxyError) -> None:
+        """Nothing more is parsed. The error answers the message that is being read, after all before it."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._in_head = False
+        self._rest = b""
+        self.deadline = None
+        if self._body is not None:
+            self._body.fail(error)  # its request has been handed out: the handler answers
+        else:
+            self._waiting.append(error)
+            if self._task is None:
+                self._next()
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    @property
+    def draining(self) -> bool:
+        return self.shared.draining
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def writelines(self, data: tuple[bytes, ...]) -> None:
+        if self._transport is not None:
+            self._transport.writelines(data)
+
+    def send_continue(self, body: RequestBody) -> None:
+        """100 Continue, once, if the client waits for it (RFC 9110 10.1.1)."""
+        if self._expect and body is self._body and body.received == 0 and not body.ended:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._expect = False
+
+    def cut(self) -> None:
+        if self._transport is not None:
+            self._stopped = True
+            self._transport.abort()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._stopped = True
+            self._transport.close()
+
+    def shutdown(self) -> None:
+        """uvicorn's call at the end of its life: idle connections close, active ones after their answer."""
+        if self in self.shared.idle:
+            self.close()
+
+    def _finish_and_close(self) -> None:
+        """Close so that the answer survives: with bytes still arriving, a plain close would reset it away
+        (RFC 9112 9.6), so only our direction is closed and the rest is read off for a while."""
+        self._stopped = True
+        self._waiting.clear()
+        if self._transport is None or self._transport.is_closing():
+            return
+        unread = self._body is not None or self._rest
+        self._rest = b""
+        if self._scheme == "https" or not (unread or not self._reading):
+            self._transport.close()
+            return
+        self._lingering = True
+        self._set_reading(True)
+        self._transport.write_eof()
+        self._arm(_LINGER_S)
+
+    def _discard(self, count: int) -> None:
+        self._lingered += count
+        if self._lingering and self._lingered > _LINGER_BYTES and self._transport is not None:
+            self._transport.abort()
+
+    # --- flow control and timer --------------------------------------------------------------------------------------
+
+    def pause_body(self) -> None:
+        self._set_reading(False)
+        if not self._write_paused:
+            self.deadline = None
+
+    def resume_body(self) -> None:
+        self._set_reading(True)
+        self._watch()
+
+    def _set_reading(self, reading: bool) -> None:
+        if reading != self._reading and self._transport is not None and not self._transport.is_closing():
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _arm(self, timeout_s: float) -> None:
+        self.shared.wheel.arm(self, self._loop.time() + timeout_s)
+
+    def _watch(self) -> None:
+        """Start the timer of what the client owes: the rest of a head, absolute; or body bytes, by span."""
+        if self._write_paused or self._stopped or self._transport is None:
+            return
+        if self._in_head:
+            if not self._timed_head:
+                self._timed_head = True
+                self.shared.idle.pop(self, None)
+                self._arm(self.shared.timeouts.head_s)
+        elif self._body is not None and self._reading and self.deadline is None:
+            self._body_mark = self._body.received
+            self._arm(self.shared.timeouts.body_s)
+
+    def expire(self, now: float) -> None:
+        self.deadline = None
+        if self._transport is None:
+            return
+        if self._lingering:
+            self._transport.abort()
+        elif self._write_paused:
+            self._expire_write()
+        elif self._body is not None:
+            self._expire_body(self._body)
+        elif self._in_head and self._head_fed:
+            self._reject(HeadTimeout())
+        elif self._task is None and not self._waiting:
+            self.close()
+
+    def _expire_write(self) -> None:
+        assert self._transport is not None
+        unsent = self._transport.get_write_buffer_size()
+        if unsent >= self._unsent:
+            self.cut()
+        else:
+            self._unsent = unsent
+            self._arm(self.shared.timeouts.write_s)
+
+    def _expire_body(self, body: RequestBody) -> None:
+        """In each span at least min(1 KiB, what is left) must have come."""
+        if body.received - self._body_mark >= _BODY_SPAN_BYTES:
+            self._watch()
+        else:
+            self._reject(BodyTimeout())

@@ -1,0 +1,113 @@
+"""The connections to one endpoint: idle ones kept, those in use counted. Knows no HTTP and no policy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from proxy.errors import ConnectFailed, ConnectTimeout, Loop
+from proxy.wire.client import UpstreamConnection
+from proxy.wire.timer import TimerWheel
+
+
+class EndpointPool:
+    """Connections to one endpoint: the idle ones, last used first, and a count of those in use."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        wheel: TimerWheel,
+        *,
+        connect_s: float,
+        body_s: float,
+        keepalive_s: float,
+        max_idle: int = 512,
+        own_addresses: frozenset[tuple[str, int]] = frozenset(),
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.wheel = wheel
+        self.connect_s = connect_s
+        self.body_s = body_s
+        self.keepalive_s = keepalive_s
+        self.max_idle = max_idle
+        self.in_use = 0
+        self._own_addresses = own_addresses
+        self._idle: deque[UpstreamConnection] = deque()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<EndpointPool {self.host}:{self.port} {self.in_use} in use, {len(self._idle)} idle>"
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """The most recently used idle connection that has not outstayed its upstream's patience."""
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and now - connection.idle_since < connection.keepalive_s:
+                connection.reused = True
+                self.in_use += 1
+                return connection
+            connection.abort()
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """A fresh connection. Raises ConnectFailed, ConnectTimeout, or Loop when the peer is fig itself."""
+        loop = asyncio.get_running_loop()
+        self.in_use += 1
+        try:
+            async with asyncio.timeout(self.connect_s):
+                transport, connection = await loop.create_connection(
+                    lambda: UpstreamConnection(self, loop), self.host, self.port
+                )
+        except TimeoutError:
+            self.in_use -= 1
+            raise ConnectTimeout from None
+        except OSError as error:
+            self.in_use -= 1
+            raise ConnectFailed from error
+        except BaseException:
+            self.in_use -= 1
+            raise
+        if transport.get_extra_info("peername")[:2] in self._own_addresses:
+            self.in_use -= 1
+            transport.abort()
+            raise Loop("An upstream endpoint is this proxy itself.")
+        return connection
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """End of an exchange, however it ended. Call exactly once for each connection taken."""
+        self.in_use -= 1
+        connection.finish()
+
+    def put(self, connection: UpstreamConnection) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._closed or len(self._idle) >= self.max_idle:
+            connection.abort()
+            return
+        connection.idle_since = now
+        self._idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """The connection is gone; drop it if it was idle."""
+        if self._idle and not connection.busy:
+            try:
+                self._idle.remove(connection)
+            except ValueError:
+                return
+
+    def sweep(self, now: float) -> None:
+        """Close idle connections from the cold end once they have waited too long."""
+        while self._idle and now - self._idle[0].idle_since >= self._idle[0].keepalive_s:
+            self._idle.popleft().abort()
+
+    def close(self) -> None:
+        """No more reuse; exchanges in flight finish on their connections."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().abort()

@@ -1,0 +1,174 @@
+"""Which lines cross, which are added: pure functions on heads."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.messages import Headers, RequestHead, ResponseHead
+from proxy.wire.headers import (
+    Forwarding,
+    HeaderPolicy,
+    Internal,
+    connection_tokens,
+    relocate,
+    request_lines,
+    response_lines,
+)
+
+
+def request(*lines: tuple[bytes, bytes], length: int | None = 0, target: bytes = b"/p") -> RequestHead:
+    fields: dict[bytes, bytes] = {}
+    for name, value in lines:
+        low = name.lower()
+        fields[low] = fields[low] + b", " + value if low in fields else value
+    return RequestHead("GET", target, b"shop.example", list(lines), fields, length, False, "192.0.2.9", "http")
+
+
+def sent(
+    *lines: tuple[bytes, bytes], trusted: bool = False, continues: bool = False, length: int | None = 0
+) -> list[bytes]:
+    to = Forwarding(
+        trusted, continues, b"rid-12345", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01", b"1.1 fig-1", b"up:80"
+    )
+    head = request_lines(HeaderPolicy(), request(*lines, length=length), b"/p", to)
+    assert head.endswith(b"\r\n\r\n")
+    return head[:-4].split(b"\r\n")
+
+
+def test_order_spelling_and_bytes_of_other_lines_are_kept() -> None:
+    lines = sent((b"X-MiXeD", b"caf\xe9"), (b"Accept", b"a"), (b"accept", b"b"))
+    assert lines[2:5] == [b"X-MiXeD: caf\xe9", b"Accept: a", b"accept: b"]
+
+
+def test_hop_by_hop_fields_and_those_that_connection_names_are_removed() -> None:
+    lines = sent(
+        (b"Connection", b"close, x-hop"),
+        (b"Connection", b"X-Other"),
+        (b"X-Hop", b"1"),
+        (b"X-OTHER", b"1"),
+        (b"Keep-Alive", b"5"),
+        (b"TE", b"trailers"),
+        (b"Upgrade", b"h2c"),
+        (b"Proxy-Authorization", b"x"),
+        (b"Proxy", b"http://evil"),
+    )
+    assert not any(line.lower().startswith((b"connection", b"x-hop", b"x-other", b"keep", b"te:")) for line in lines)
+    assert not any(line.lower().startswith((b"upgrade", b"proxy")) for line in lines)
+
+
+def test_connection_cannot_remove_what_fig_adds() -> None:
+    lines = sent((b"Connection", b"X-Forwarded-For, Host, Via, X-Request-ID, Content-Length"))
+    assert b"X-Forwarded-For: 192.0.2.9" in lines
+    assert b"Host: up:80" in lines
+    assert b"Via: 1.1 fig-1" in lines
+    assert b"X-Request-ID: rid-12345" in lines
+
+
+def test_an_untrusted_client_cannot_say_where_it_came_from() -> None:
+    lines = sent(
+        (b"X-Forwarded-For", b"6.6.6.6"),
+        (b"X-Forwarded-Host", b"evil"),
+        (b"X-Forwarded-Prefix", b"/x"),
+        (b"Forwarded", b"for=6.6.6.6"),
+        (b"X-Real-IP", b"6.6.6.6"),
+        (b"X_Forwarded_For", b"6.6.6.6"),
+        (b"X-Fig-Side", b"extracted"),
+    )
+    text = b"\n".join(lines)
+    assert b"6.6.6.6" not in text
+    assert b"evil" not in text
+    assert b"Prefix" not in text
+    assert b"X-Fig" not in text
+    assert b"X-Forwarded-Host: shop.example" in lines
+
+
+def test_a_trusted_proxy_is_believed_and_extended() -> None:
+    lines = sent(
+        (b"X-Forwarded-For", b"203.0.113.5"),
+        (b"X-Forwarded-Proto", b"https"),
+        (b"X-Forwarded-Port", b"443"),
+        trusted=True,
+    )
+    assert b"X-Forwarded-For: 203.0.113.5, 192.0.2.9" in lines
+    assert b"X-Forwarded-Proto: https" in lines
+    assert b"X-Forwarded-Port: 443" in lines
+
+
+def test_names_with_an_underscore_are_dropped() -> None:
+    assert not any(line.startswith(b"X_User") for line in sent((b"X_User_Id", b"1")))
+
+
+def test_a_tracestate_goes_only_with_its_own_trace() -> None:
+    assert b"tracestate: a=1" in sent((b"tracestate", b"a=1"), continues=True)
+    assert b"tracestate: a=1" not in sent((b"tracestate", b"a=1"))
+
+
+def test_via_is_appended() -> None:
+    assert b"Via: 1.0 old, 1.1 fig-1" in sent((b"Via", b"1.0 old"))
+
+
+@given(st.lists(st.tuples(st.from_regex(rb"[A-Za-z0-9_-]{1,20}", fullmatch=True), st.binary(max_size=5)), max_size=20))
+def test_one_host_one_framing_whatever_the_client_names(lines: Headers) -> None:
+    clean = [(name, value.replace(b"\r", b"").replace(b"\n", b"")) for name, value in lines]
+    names = [line.partition(b":")[0].lower() for line in sent(*clean, length=None)[1:]]
+    assert names.count(b"host") == 1
+    assert names.count(b"transfer-encoding") == 1
+    assert names.count(b"content-length") == 0
+
+
+def response(*lines: tuple[bytes, bytes]) -> ResponseHead:
+    named = connection_tokens(b",".join(value for name, value in lines if name.lower() == b"connection"))
+    dated = any(name.lower() == b"date" for name, _ in lines)
+    return ResponseHead(200, b"OK", list(lines), 0, named, dated, True)
+
+
+def test_an_answer_loses_hop_by_hop_fields_and_keeps_every_cookie() -> None:
+    lines = response_lines(
+        HeaderPolicy(),
+        response(
+            (b"Connection", b"X-Hop"),
+            (b"X-Hop", b"1"),
+            (b"Set-Cookie", b"a=1, b"),
+            (b"Set-Cookie", b"c=2"),
+            (b"X-Request-Id", b"theirs"),
+            (b"X-Fig-Side", b"spoofed"),
+        ),
+        b"ours-1234",
+        0.0,
+    )
+    assert lines == [
+        (b"Set-Cookie", b"a=1, b"),
+        (b"Set-Cookie", b"c=2"),
+        (b"Date", b"Thu, 01 Jan 1970 00:00:00 GMT"),
+        (b"X-Request-ID", b"ours-1234"),
+    ]
+
+
+def test_a_date_of_the_upstream_stays_alone() -> None:
+    lines = response_lines(HeaderPolicy(), response((b"Date", b"then")), b"r", 0.0)
+    assert [value for name, value in lines if name == b"Date"] == [b"then"]
+
+
+INTERNAL = Internal(frozenset((b"catalog:8101",)), frozenset((b"catalog",)))
+
+
+def moved(name: bytes, value: bytes) -> bytes:
+    return relocate([(name, value)], INTERNAL, b"https://shop.example", lambda target: b"/api" + target)[0][1]
+
+
+def test_a_location_that_names_an_endpoint_is_made_public() -> None:
+    assert moved(b"Location", b"http://catalog:8101/x?y#z") == b"https://shop.example/api/x?y#z"
+    assert moved(b"Content-Location", b"HTTP://CATALOG:8101") == b"https://shop.example"
+    assert moved(b"location", b"//catalog:8101/x") == b"https://shop.example/api/x"
+
+
+def test_other_locations_are_not_touched() -> None:
+    for value in (b"/x", b"http://catalog/x", b"http://elsewhere/x?http://catalog:8101/", b"http://catalog:81010/"):
+        assert moved(b"Location", value) == value
+
+
+def test_a_cookie_domain_that_names_an_endpoint_is_dropped() -> None:
+    assert moved(b"Set-Cookie", b"a=1; Domain=.Catalog; Path=/") == b"a=1; Path=/"
+    assert moved(b"Set-Cookie", b"a=1; Domain=shop.example") == b"a=1; Domain=shop.example"
+    assert moved(b"Set-Cookie", b"domain=catalog; Path=/") == b"domain=catalog; Path=/"

@@ -1,0 +1,71 @@
+"""The wheel: deadlines are met, postponed ones cost nothing, and none is early."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.wire.timer import TimerWheel
+
+
+class Item:
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+        self.filed: float | None = None
+        self.expired_at: list[float] = []
+
+    def expire(self, now: float) -> None:
+        self.expired_at.append(now)
+        self.deadline = None
+
+
+def test_a_deadline_expires_once_and_not_before_its_time() -> None:
+    wheel, item = TimerWheel(0.1), Item()
+    wheel.arm(item, 1.0)
+    for tick in range(30):
+        wheel.advance(tick / 10)
+    assert len(item.expired_at) == 1
+    assert 1.0 <= item.expired_at[0] <= 1.2
+
+
+def test_a_cleared_deadline_never_expires() -> None:
+    wheel, item = TimerWheel(0.1), Item()
+    wheel.arm(item, 1.0)
+    item.deadline = None
+    wheel.advance(5.0)
+    assert item.expired_at == []
+
+
+def test_a_postponed_deadline_expires_at_its_new_time() -> None:
+    wheel, item = TimerWheel(0.1), Item()
+    wheel.arm(item, 1.0)
+    item.deadline = 3.0
+    wheel.advance(1.5)
+    assert item.expired_at == []
+    wheel.advance(3.2)
+    assert item.expired_at == [3.2]
+
+
+def test_a_nearer_deadline_is_not_missed() -> None:
+    wheel, item = TimerWheel(0.1), Item()
+    wheel.arm(item, 75.0)
+    wheel.arm(item, 1.0)
+    wheel.advance(1.2)
+    assert item.expired_at == [1.2]
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 5)), min_size=1, max_size=30))
+def test_every_last_armed_deadline_is_met_within_two_ticks(steps: list[tuple[float, float]]) -> None:
+    """Oracle: the time between the deadline and the first tick after it."""
+    wheel, item, now = TimerWheel(0.1), Item(), 0.0
+    for wait, timeout in steps:
+        item.expired_at.clear()
+        wheel.arm(item, now + timeout)
+        deadline, end = now + timeout, now + wait
+        while now < end:
+            now += 0.1
+            wheel.advance(now)
+            if item.expired_at:
+                assert deadline <= item.expired_at[0] <= deadline + 0.21
+            else:
+                assert now <= deadline + 0.21
