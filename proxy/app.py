@@ -215,7 +215,7 @@ class App:
 
     def _stop(self) -> None:
         if self.data_server.should_exit:
-            self.data_server.force_exit = True
+            self.data_server.hurry()
         else:
             log.info("stopping: draining %d client connections", len(self.edge.connections))
         self.data_server.should_exit = True

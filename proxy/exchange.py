@@ -6,17 +6,13 @@ Fields stand in the order in which the phases of `gateway.py` write them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from proxy.errors import ProxyError
 from proxy.messages import RequestHead
 from proxy.routing.decide import Decision
 from proxy.routing.match import CompiledRoute
 from proxy.snapshot import Snapshot
-
-_NO_PARAMS: Mapping[str, bytes] = MappingProxyType({})
-
 
 @dataclass(slots=True)
 class Exchange:
@@ -30,7 +26,7 @@ class Exchange:
     trace_id: str = ""
     traceparent: bytes = b""
     route: CompiledRoute | None = None
-    params: Mapping[str, bytes] = _NO_PARAMS
+    params: Mapping[str, bytes] = field(default_factory=dict)
     decision: Decision | None = None
     upstream_s: float | None = None
     status: int = 0

@@ -38,8 +38,9 @@ class RequestHead:
 class ResponseHead:
     """A response head as an upstream sent it.
 
-    `length` is Content-Length as announced (also where no body follows), None for chunked or until close. `named` are the fields that its
-    Connection names; `dated` and `located` say whether a Date, and a Location or Set-Cookie, is among the headers.
+    `length` is Content-Length as announced (also where no body follows), None for chunked or until close. `named` are
+    the fields that its Connection names; `dated` and `located` say whether a Date, and a Location or Set-Cookie, is
+    among the headers.
     """
 
     status: int

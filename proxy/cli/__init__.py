@@ -1,0 +1,1 @@
+"""The command `fig`. Knows the admin port by its API only; nothing here is imported by a running proxy."""

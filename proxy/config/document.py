@@ -41,6 +41,12 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _MAYBE_TYPED = frozenset("-+.0123456789~ntfNTF")
 
+_CURES = {
+    "mapping values are not allowed": ": quote a value that holds `: ` or ends in `:`, such as \"memory:\"",
+    "did not find expected ',' or": ": between brackets quote what holds braces, such as \"${NAME}\" or \"/a/{id}\"",
+    "cannot start any token": ": indent with spaces, quote values that begin with a sign",
+}
+
 
 class Site(NamedTuple):
     """Where a key stands, and where a finding about its value points. Lines and columns count from 1."""
@@ -228,7 +234,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     context = f"{error.context} from line {error.context_mark.line + 1}: " if error.context_mark else ""
-    return Problem(file, line, column, "FIG002", f"YAML syntax: {context}{error.problem}")
+    cure = next((cure for words, cure in _CURES.items() if words in (error.problem or "")), "")
+    return Problem(file, line, column, "FIG002", printable(f"YAML syntax: {context}{error.problem}{cure}"))
 
 
 class _Builder:

@@ -290,7 +290,7 @@ def _examine(draft: _Draft, checks: Sequence[Check], order: Callable[[Problem], 
 
 def _resolved(settings: Settings, folder: Path) -> Settings:
     scheme, _, path = settings.store.partition(":")
-    store = f"sqlite:{(folder / path).absolute()}" if scheme == "sqlite" else settings.store
+    store = f"sqlite:{(folder / path).absolute()}" if scheme == "sqlite" else "memory:"
     seams = {
         name: seam if seam.legacy is not None else seam.model_copy(update={"legacy": settings.default})
         for name, seam in settings.seams.items()

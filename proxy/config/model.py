@@ -244,7 +244,8 @@ class SeamConfig(Model):
 
 
 class Settings(Model):
-    """A whole configuration. As `load` returns it, every seam's `legacy` is a name and `store` has an absolute path."""
+    """A whole configuration. As `load` returns it, every seam's `legacy` is a name and `store` is
+    `memory:` or `sqlite:` with an absolute path."""
 
     version: Literal[1] = Field(description="Version of this file format", examples=[1])
     include: tuple[str, ...] = Field(
@@ -254,8 +255,8 @@ class Settings(Model):
     admin: Admin = Field(default=Admin(), description="The admin port")
     store: str = Field(
         default="sqlite:var/fig.db",
-        description="What survives a restart: sqlite:PATH (from this file's folder) or memory:",
-        examples=["sqlite:var/fig.db", "memory:"],
+        description="What survives a restart: sqlite:PATH (from this file's folder) or memory",
+        examples=["sqlite:var/fig.db", "memory"],
     )
     telemetry: Telemetry = Field(default=Telemetry(), description="What is written about requests")
     upstreams: dict[str, UpstreamConfig] = Field(default={}, description="Named places that requests go to")

@@ -98,18 +98,18 @@ def admin_token_problem(text: str) -> str | None:
 
 def store_problem(text: str) -> str | None:
     scheme, colon, rest = text.partition(":")
-    if text == "memory:":
+    if text in ("memory", "memory:"):
         return None
     if scheme == "sqlite" and colon:
         return _sqlite_problem(rest)
-    return f"`{text}` is not a store: write sqlite:PATH or memory:"
+    return f"`{text}` is not a store: write sqlite:PATH or memory"
 
 
 def _sqlite_problem(path: str) -> str | None:
     if path.startswith("//"):
         return f"`sqlite:{path}` is not a store: write sqlite:PATH without slashes before the path"
     if not path or path == ":memory:" or "\0" in path:
-        return f"`sqlite:{path}` names no file: write sqlite:PATH, or memory: to keep nothing"
+        return f"`sqlite:{path}` names no file: write sqlite:PATH, or memory to keep nothing"
     return None
 
 

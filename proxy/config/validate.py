@@ -106,7 +106,7 @@ def _top_level(settings: Settings) -> Iterator[Finding]:
         yield Finding("version", "FIG009", "`version` must be a whole number: write 1")
     yield from _single("store", "FIG106", None if _later_store(settings) else syntax.store_problem(settings.store))
     if _later_store(settings):
-        yield Finding("store", "FIG007", "a Redis store is not available yet: write sqlite:PATH or memory:")
+        yield Finding("store", "FIG007", "a Redis store is not available yet: write sqlite:PATH or memory")
     if settings.default is not None:
         yield from _known_upstream(settings, "default", settings.default)
     yield from _active_seams(settings)

@@ -372,13 +372,19 @@ class UpstreamConnection(asyncio.Protocol):
         if 100 <= status < 200:
             self._skip_interim(status)
             return
-        if len(self._headers) > _MAX_HEADERS:
-            raise UpstreamProtocol("The upstream sent too many headers.")
+        if len(self._headers) > _MAX_HEADERS or self._head_bytes > _MAX_HEAD_BYTES:
+            self._check_size()
         self._head = self._read_head(status)
         if self._head_only or status in (204, 304):
             self._finish_bodyless()
         if self._sink is None:
             self._wake()
+
+    def _check_size(self) -> None:
+        """The bytes counted include what came of the body in the same read, so the sum is made only past the limit."""
+        size = sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if len(self._headers) > _MAX_HEADERS or size > _MAX_HEAD_BYTES:
+            raise UpstreamProtocol("The upstream's response head is too large.")
 
     def _skip_interim(self, status: int) -> None:
         self._interim += 1

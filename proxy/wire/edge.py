@@ -42,6 +42,7 @@ _SLICE = 4096  # parsed at a time between messages, so that one read cannot beco
 _LINGER_BYTES = 256 * 1024
 _LINGER_S = 2.0
 _BODY_SPAN_BYTES = 1024
+_HALF_CLOSED_SPAN_S = 0.5
 
 
 class Handler(Protocol):
@@ -57,7 +58,7 @@ class Handler(Protocol):
 class Edge:
     """What all connections of one listener share. `limits` and `timeouts` are replaced whole by a reload.
 
-    `idle` keeps the connections that wait for a request, longest idle first.
+    `idle` keeps the connections that wait for a request, longest idle first; `deserted` is set while there are none.
     """
 
     def __init__(self, handler: Handler, limits: Limits, timeouts: ServerTimeouts, wheel: TimerWheel) -> None:
@@ -68,6 +69,8 @@ class Edge:
         self.draining = False
         self.connections: set[EdgeProtocol] = set()
         self.idle: dict[EdgeProtocol, None] = {}
+        self.deserted = asyncio.Event()
+        self.deserted.set()
 
     def admit(self, connection: EdgeProtocol) -> bool:
         """Count a new connection. At the limit the longest idle one makes room; False when all are active."""
@@ -77,7 +80,14 @@ class Edge:
                 return False
             longest_idle.close()
         self.connections.add(connection)
+        self.deserted.clear()
         return True
+
+    def forget(self, connection: EdgeProtocol) -> None:
+        self.idle.pop(connection, None)
+        self.connections.discard(connection)
+        if not self.connections:
+            self.deserted.set()
 
     def close_idle(self) -> None:
         for connection in list(self.idle):
@@ -95,10 +105,12 @@ class EdgeProtocol(asyncio.Protocol):
     """One client connection. Built by uvicorn's Server as `(config, server_state, app_state, _loop)`."""
 
     __slots__ = (
+        "_answered_mark",
         "_body",
         "_body_mark",
         "_close_after",
         "_expect",
+        "_half_closed",
         "_head_fed",
         "_headers",
         "_in_head",
@@ -166,6 +178,8 @@ class EdgeProtocol(asyncio.Protocol):
         self._scheme = "http"
         self._write_paused = False
         self._unsent = 0
+        self._half_closed = False
+        self._answered_mark = 0
         self.deadline: float | None = None
         self.filed: float | None = None
 
@@ -196,16 +210,20 @@ class EdgeProtocol(asyncio.Protocol):
             self._body.fail(BadRequest("The request body was cut short."))
         if self._scheme == "https" or self._lingering:
             return False
-        # Half-close: a client may still read the answers that it is owed (RFC 9112 9.6).
+        # A client may close its direction only and still read the answers that it is owed (RFC 9112 9.6).
         self._stopped = True
-        return self._task is not None
+        if self._task is None:
+            return False
+        self._half_closed = True
+        self._answered_mark = 0
+        self._watch()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._stopped = True
         self.deadline = None
-        self.shared.connections.discard(self)
-        self.shared.idle.pop(self, None)
+        self.shared.forget(self)
         self._server_state.connections.discard(self)
         self._waiting.clear()
         self._rest = b""
@@ -499,7 +517,11 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _watch(self) -> None:
         """Start the timer of what the client owes: the rest of a head, absolute; or body bytes, by span."""
-        if self._write_paused or self._stopped or self._transport is None:
+        if self._write_paused or self._transport is None:
+            return
+        if self._half_closed:
+            self._arm(_HALF_CLOSED_SPAN_S)
+        if self._stopped:
             return
         if self._in_head:
             if not self._timed_head:
@@ -518,6 +540,8 @@ class EdgeProtocol(asyncio.Protocol):
             self._transport.abort()
         elif self._write_paused:
             self._expire_write()
+        elif self._half_closed:
+            self._expire_half_closed()
         elif self._body is not None:
             self._expire_body(self._body)
         elif self._in_head and self._head_fed:
@@ -533,6 +557,16 @@ class EdgeProtocol(asyncio.Protocol):
         else:
             self._unsent = unsent
             self._arm(self.shared.timeouts.write_s)
+
+    def _expire_half_closed(self) -> None:
+        """A FIN does not say whether the client still reads. As long as bytes go out the kernel tells (a reset comes
+        back); a span without any is taken for a client that has left, so that it never holds an upstream."""
+        sent = self._responder.bytes_out if self._responder is not None else 0
+        if sent > self._answered_mark:
+            self._answered_mark = sent
+            self._arm(_HALF_CLOSED_SPAN_S)
+        else:
+            self.cut()
 
     def _expire_body(self, body: RequestBody) -> None:
         """In each span at least min(1 KiB, what is left) must have come."""

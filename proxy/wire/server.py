@@ -53,27 +53,31 @@ class DataServer(QuietServer):
         super().__init__(config)
         self._edge = edge
         self._drain = drain
+        self._hurried = asyncio.Event()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         times = self._drain()
         self._edge.draining = True
-        await self._wait(times.delay_s, until=lambda: self.force_exit)
+        await self._wait(times.delay_s)
         await asyncio.sleep(0)  # one more turn of the loop accepts what is in the backlog
         for server in self.servers:
             server.close()
         grace_s = min(_IDLE_GRACE_S, times.timeout_s)
-        await self._wait(grace_s, until=self._nobody_left)
+        await self._wait(grace_s, self._edge.deserted)
         self._edge.close_idle()
-        await self._wait(times.timeout_s - grace_s, until=self._nobody_left)
+        await self._wait(times.timeout_s - grace_s, self._edge.deserted)
         for connection in list(self._edge.connections):
             connection.cut()
         await asyncio.sleep(0)
 
-    def _nobody_left(self) -> bool:
-        return self.force_exit or not self._edge.connections
+    def hurry(self) -> None:
+        """End now: the second signal."""
+        self.force_exit = True
+        self._hurried.set()
 
-    async def _wait(self, seconds: float, until: Callable[[], bool]) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while not until() and loop.time() < end:
-            await asyncio.sleep(0.02)
+    async def _wait(self, seconds: float, end: asyncio.Event | None = None) -> None:
+        """Until the time is over, `end` is set, or somebody is in a hurry."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._hurried, end) if event is not None]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()

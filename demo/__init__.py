@@ -1,0 +1,1 @@
+"""`make demo`: the sample shop behind fig under real traffic, one seam moved there, taken back and resumed."""

@@ -1,0 +1,309 @@
+"""The OpenAPI 3.1 document of the admin port. Describes it, and is checked against it by the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.snapshot import STAGES
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+_MOMENT: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339, UTC"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_FLAG: Schema = {"type": "boolean"}
+_SIDE: Schema = {"type": ["string", "null"], "enum": ["legacy", "extracted", None]}
+_STAGE: Schema = {"type": "string", "enum": list(STAGES)}
+_PERCENT: Schema = {"type": "number", "minimum": 0, "maximum": 100, "description": "Share of the extracted side"}
+_TEXTS: Schema = {"type": "array", "items": _TEXT}
+
+
+def openapi(version: str) -> Schema:
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Strangler Fig admin API",
+            "version": version,
+            "description": "Moves seams, explains decisions and shows what is in force.",
+        },
+        "paths": _paths(),
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "admin.token"}},
+        },
+        "security": [{"token": []}, {}],
+    }
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+
+def _paths() -> Schema:
+    return {
+        "/healthz": {"get": _read("Whether the process lives", _ref("Health"), "healthz", free=True)},
+        "/readyz": {
+            "get": _read("Whether it takes traffic", _ref("Ready"), "readyz", 503, parameters=[_VERBOSE], free=True)
+        },
+        "/metrics": {"get": _metrics()},
+        "/openapi.json": {"get": _read("This document", {"type": "object"}, "openapi")},
+        "/api/version": {"get": _read("Version and configuration in force", _ref("Version"), "version")},
+        "/api/seams": {"get": _read("Every seam", _list("Seam"), "listSeams")},
+        "/api/seams/{name}": {
+            "get": _read("One seam", _ref("Seam"), "showSeam", 404, parameters=[_NAME], etag=True),
+        },
+        **{f"/api/seams/{{name}}/{verb}": {"post": _change(verb)} for verb in _CHANGES},
+        "/api/history": {
+            "get": _read("Changes, newest first", _list("HistoryRow"), "history", 400, 503, parameters=_HISTORY)
+        },
+        "/api/upstreams": {"get": _read("Upstreams and their connections", _list("Upstream"), "listUpstreams")},
+        "/api/config": {
+            "get": _read("Effective configuration, secrets masked", {"type": "object"}, "config", etag=True)
+        },
+        "/api/reload": {
+            "post": _write("Read the configuration anew", "ReloadBody", "Reloaded", "reload", 422, problem="Invalid")
+        },
+        "/api/explain": {"post": _write("Why a request goes where it goes", "Question", "Explanation", "explain", 422)},
+    }
+
+
+_VERBOSE: Schema = {"name": "verbose", "in": "query", "required": False, "schema": _TEXT, "allowEmptyValue": True}
+_NAME: Schema = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
+_HISTORY: list[Schema] = [
+    {"name": "seam", "in": "query", "required": False, "schema": _TEXT},
+    {
+        "name": "limit",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "integer", "minimum": 1, "maximum": 10000, "default": 200},
+    },
+]
+_IF_MATCH: Schema = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "schema": _TEXT,
+    "description": "The version that the change is meant for; another one answers 412",
+}
+_ACTOR: Schema = {
+    "name": "X-Fig-Actor",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 200},
+    "description": "Who writes; the audit trail marks it as unverified",
+}
+_ETAG: Schema = {"ETag": {"schema": _TEXT, "description": "The version"}}
+_CHANGES = {
+    "shift": ("Set share or stage", "ShiftBody", "Seam"),
+    "rollback": ("Back to legacy at once, until resume", "RollbackBody", "RolledBack"),
+    "resume": ("Lift a rollback", "ResumeBody", "Seam"),
+    "reset": ("Forget the override: the file counts again", "ResetBody", "Seam"),
+}
+
+
+def _read(
+    summary: str,
+    schema: Schema,
+    operation: str,
+    *statuses: int,
+    parameters: list[Schema] | None = None,
+    etag: bool = False,
+    free: bool = False,
+) -> Schema:
+    ok: Schema = {"description": "OK", "content": {"application/json": {"schema": schema}}}
+    found = {
+        "summary": summary,
+        "operationId": operation,
+        "parameters": parameters or [],
+        "responses": {"200": {**ok, "headers": _ETAG} if etag else ok, **_problems(*statuses)},
+    }
+    return {**found, "security": [{}]} if free else found
+
+
+def _metrics() -> Schema:
+    text = {"description": "OK", "content": {"text/plain; version=0.0.4; charset=utf-8": {"schema": _TEXT}}}
+    return {
+        "summary": "Prometheus metrics",
+        "operationId": "metrics",
+        "parameters": [],
+        "responses": {"200": text, **_problems()},
+        "security": [{}],
+    }
+
+
+def _change(verb: str) -> Schema:
+    summary, body, result = _CHANGES[verb]
+    found = _write(summary, body, result, verb, 404, 409, 412, 422, 503)
+    found["parameters"] = [_NAME, _IF_MATCH, _ACTOR]
+    found["responses"]["200"]["headers"] = _ETAG
+    return found
+
+
+def _write(summary: str, body: str, result: str, operation: str, *statuses: int, problem: str = "Problem") -> Schema:
+    responses: Schema = {"200": {"description": "Done", "content": {"application/json": {"schema": _ref(result)}}}}
+    responses |= _problems(413, 415, *statuses)
+    if problem != "Problem":
+        responses["422"] = _problem(problem)
+    return {
+        "summary": summary,
+        "operationId": operation,
+        "parameters": [_ACTOR],
+        "requestBody": {"required": False, "content": {"application/json": {"schema": _ref(body)}}},
+        "responses": responses,
+    }
+
+
+def _problems(*statuses: int) -> Schema:
+    return {str(status): _problem("Problem") for status in (401, 403, *statuses)}
+
+
+def _problem(name: str) -> Schema:
+    return {"description": "Problem (RFC 9457)", "content": {"application/problem+json": {"schema": _ref(name)}}}
+
+
+# --- schemas ---------------------------------------------------------------------------------------------------------
+
+
+def _schemas() -> Schema:
+    return {
+        **_problem_schemas(),
+        **_seam_schemas(),
+        **_body_schemas(),
+        **_explain_schemas(),
+        **_process_schemas(),
+        "HistoryRow": _object(
+            id=_COUNT,
+            at=_MOMENT,
+            actor=_TEXT,
+            action={"type": "string", "enum": ["shift", "rollback", "resume", "reset", "absorb", "reload"]},
+            seam=_TEXT,
+            reason=_TEXT,
+            before={"type": "object"},
+            after={"type": "object"},
+        ),
+        "Upstream": _object(
+            name=_TEXT,
+            endpoints={"type": "array", "items": _object(endpoint=_TEXT, in_use=_COUNT, idle=_COUNT)},
+            host=_TEXT,
+            timeouts={"type": "object", "additionalProperties": {"type": "number"}},
+            in_flight=_COUNT,
+            seams=_object(legacy=_TEXTS, extracted=_TEXTS),
+            default=_FLAG,
+        ),
+    }
+
+
+def _problem_schemas() -> Schema:
+    members = {
+        "type": _TEXT,
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "reason": _TEXT,
+        "request_id": _TEXT,
+    }
+    finding = _object(
+        file=_TEXT,
+        line=_COUNT,
+        column=_COUNT,
+        code=_TEXT,
+        message=_TEXT,
+        severity={"type": "string", "enum": ["error", "warning"]},
+    )
+    return {
+        "Problem": _object(**members),
+        "Invalid": _object(["problems"], **members, problems={"type": "array", "items": finding}),
+    }
+
+
+def _seam_schemas() -> Schema:
+    signature = {"at": _MOMENT, "by": _TEXT, "reason": _TEXT}
+    place = {"stage": _STAGE, "percent": _PERCENT}
+    members = {
+        "name": _TEXT,
+        "owner": _MAYBE_TEXT,
+        **place,
+        "rolled_back": _nullable(_object(**signature)),
+        "override": _nullable(_object(**place, **signature)),
+        "yaml": _nullable(_object(**place)),
+        "seen": _object(window_s={"type": "number"}, requests=_COUNT, percent={"type": ["number", "null"]}),
+        "breakers": {"type": "array", "items": {"type": "object"}},
+        "upstreams": _object(legacy=_MAYBE_TEXT, extracted=_MAYBE_TEXT),
+        "version": _COUNT,
+    }
+    orphan = {"type": "boolean", "description": "Only where the configuration has no such seam"}
+    durable = {"type": "boolean", "description": "Whether the store has it; if not, it will within 5 s of its return"}
+    return {
+        "Seam": _object(["orphan"], **members, orphan=orphan),
+        "RolledBack": _object(**members, durable=durable),
+    }
+
+
+def _body_schemas() -> Schema:
+    reason = {"type": "string", "maxLength": 1000}
+    names = ["reason", "percent", "stage"]
+    return {
+        "ShiftBody": _object(names, percent=_PERCENT, stage=_STAGE, reason=reason),
+        "RollbackBody": _object(names, reason=reason),
+        "ResumeBody": _object(names, percent=_PERCENT, reason=reason),
+        "ResetBody": _object(names, reason=reason),
+        "ReloadBody": _object(names, reason=reason),
+    }
+
+
+def _explain_schemas() -> Schema:
+    values = {"anyOf": [_TEXT, _TEXTS]}
+    step = _object(step=_TEXT, result=_TEXT, detail=_TEXT, source=_TEXT)
+    return {
+        "Question": _object(
+            ["headers", "client_ip"],
+            method=_TEXT,
+            path=_TEXT,
+            headers={"type": "object", "additionalProperties": values},
+            client_ip=_TEXT,
+        ),
+        "Explanation": _object(
+            seam=_MAYBE_TEXT,
+            route=_MAYBE_TEXT,
+            side=_SIDE,
+            upstream=_MAYBE_TEXT,
+            fallback=_MAYBE_TEXT,
+            bucket={"type": ["integer", "null"], "minimum": 0, "maximum": 9999},
+            reason={"type": "string", "description": "Of the decision, or the cause of a refusal"},
+            steps={"type": "array", "items": step},
+        ),
+    }
+
+
+def _process_schemas() -> Schema:
+    check = _object(name=_TEXT, ok=_FLAG, detail=_TEXT)
+    return {
+        "Health": _object(status={"const": "ok"}),
+        "Ready": _object(["checks"], status={"const": "ready"}, checks={"type": "array", "items": check}),
+        "Version": _object(version=_TEXT, config={"type": "string", "description": "Fingerprint"}),
+        "Reloaded": _object(
+            changed=_FLAG,
+            fingerprint=_TEXT,
+            overridden=_TEXTS,
+            absorbed=_TEXTS,
+            needs_restart=_TEXTS,
+            warnings=_TEXTS,
+        ),
+    }
+
+
+def _object(optional: list[str] | None = None, /, **properties: Schema) -> Schema:
+    required = [name for name in properties if name not in (optional or [])]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(name: str) -> Schema:
+    return {"type": "array", "items": _ref(name)}
+
+
+def _nullable(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}

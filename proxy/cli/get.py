@@ -1,0 +1,100 @@
+"""`fig get`: seams and upstreams as they are now, once or again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from proxy.cli.options import Command, Common, connected
+from proxy.cli.render import Table, View, show, show_json, watching
+from proxy.cli.seam_text import seam_text, seams_table
+
+if TYPE_CHECKING:
+    from proxy.cli.client import AdminClient
+
+_UPSTREAM_HEADERS = ("UPSTREAM", "ENDPOINT", "IN FLIGHT", "CONNECTIONS", "IDLE", "LEGACY OF", "EXTRACTED OF")
+
+
+@click.group()
+def get() -> None:
+    """Show seams, one seam, or upstreams."""
+
+
+def _watching_options(command: Command) -> Command:
+    command = click.option("--interval", type=click.FloatRange(min=0), default=1.0, hidden=True)(command)
+    command = click.option("--count", "times", type=click.IntRange(1), hidden=True)(command)
+    return click.option("-w", "--watch", is_flag=True, help="Show it again each second.")(command)
+
+
+@get.command()
+@_watching_options
+@connected
+def seams(common: Common, watch: bool, times: int | None, interval: float) -> None:
+    """Show every seam: stage, share asked and seen."""
+    _show(common, lambda client: client.get("/api/seams"), seams_table, _turns(watch, times, interval))
+
+
+@get.command()
+@click.argument("name")
+@_watching_options
+@connected
+def seam(common: Common, name: str, watch: bool, times: int | None, interval: float) -> None:
+    """Show one seam in full."""
+    _show(common, lambda client: client.seam(name), seam_text, _turns(watch, times, interval))
+
+
+@get.command()
+@_watching_options
+@connected
+def upstreams(common: Common, watch: bool, times: int | None, interval: float) -> None:
+    """Show upstreams, their endpoints and connections."""
+    _show(common, lambda client: client.get("/api/upstreams"), _upstreams_table, _turns(watch, times, interval))
+
+
+def _turns(watch: bool, times: int | None, interval_s: float) -> Iterator[int] | None:
+    """None for once; else yields each `interval_s`, until `times` or an interrupt."""
+    return _clock(times, interval_s) if watch else None
+
+
+def _clock(times: int | None, interval_s: float) -> Iterator[int]:
+    for turn in count() if times is None else range(times):
+        if turn:
+            time.sleep(interval_s)
+        yield turn
+
+
+def _show(
+    common: Common,
+    fetch: Callable[[AdminClient], Any],
+    view: Callable[[Any], View],
+    turns: Iterator[int] | None,
+) -> None:
+    from proxy.cli.client import AdminClient
+
+    with AdminClient(common) as client:
+        if common.output == "json":
+            for _ in turns or (0,):
+                show_json(fetch(client))
+            return
+        try:
+            with nullcontext(show) if turns is None else watching() as show_view:
+                for _ in turns or (0,):
+                    show_view(view(fetch(client)))
+        except KeyboardInterrupt:
+            return  # the way to end a watch
+
+
+def _upstreams_table(documents: list[dict[str, Any]]) -> Table:
+    return Table(_UPSTREAM_HEADERS, [row for upstream in documents for row in _upstream_rows(upstream)])
+
+
+def _upstream_rows(upstream: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    legacy, extracted = (", ".join(upstream["seams"][side]) for side in ("legacy", "extracted"))
+    for endpoint in upstream["endpoints"]:
+        used, idle = endpoint["in_use"], endpoint["idle"]
+        yield upstream["name"], endpoint["endpoint"], upstream["in_flight"], used, idle, legacy, extracted

@@ -1,0 +1,98 @@
+"""A seam as people read it: asked against seen, and who last moved it. Pure: documents in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from proxy.cli.render import Table, percent_text, printable
+
+STAGES = ("legacy", "shadow", "canary", "extracted", "retired")
+_HEADERS = ("SEAM", "OWNER", "STAGE", "ASKED", "SEEN", "REQUESTS", "UPSTREAMS", "VERSION", "BECAUSE OF")
+
+_BAR_CELLS = 32
+
+Seam = Mapping[str, Any]
+
+
+def seams_table(seams: Sequence[Seam]) -> Table:
+    return Table(_HEADERS, [_row(seam) for seam in seams])
+
+
+def _row(seam: Seam) -> tuple[object, ...]:
+    upstreams = seam["upstreams"]
+    places = " → ".join(name for name in (upstreams["legacy"], upstreams["extracted"]) if name)
+    return (
+        seam["name"],
+        seam["owner"],
+        seam["stage"],
+        percent_text(seam["percent"]),
+        percent_text(seam["seen"]["percent"]),
+        seam["seen"]["requests"],
+        places,
+        seam["version"],
+        cause(seam),
+    )
+
+
+def cause(seam: Seam) -> str:
+    """What the effective state goes back to."""
+    signed = seam["rolled_back"] or seam["override"]
+    if signed is None:
+        return "no record, not configured" if seam.get("orphan") else "configuration"
+    what = "rolled back" if seam["rolled_back"] else "override"
+    note = "; not configured" if seam.get("orphan") else ""
+    return f"{what} by {signed['by']}{note}"
+
+
+def seam_text(seam: Seam) -> str:
+    """Several lines, without control characters."""
+    lines = [
+        ("Seam", f"{seam['name']:<24} Owner: {seam['owner'] or '-'}"),
+        ("Stage", _stages(seam["stage"])),
+        ("Traffic", _traffic(seam)),
+        *_notes(seam),
+        (
+            "Upstreams",
+            f"legacy {seam['upstreams']['legacy'] or '-'} · extracted {seam['upstreams']['extracted'] or '-'}",
+        ),
+        ("Version", str(seam["version"])),
+    ]
+    return printable("\n".join(f"{label + ':':<12} {text}" for label, text in lines))
+
+
+def place(stage: str, percent: float) -> str:
+    return f"canary {percent_text(percent)}" if stage == "canary" else stage
+
+
+def _stages(stage: str) -> str:
+    return " → ".join(f"[{name}]" if name == stage else name for name in STAGES)
+
+
+def _traffic(seam: Seam) -> str:
+    filled = round(seam["percent"] / 100 * _BAR_CELLS)
+    bar = "█" * filled + "░" * (_BAR_CELLS - filled)
+    seen = seam["seen"]
+    minutes = seen["window_s"] / 60
+    last = f"{minutes:.0f} min" if minutes >= 1 else f"{seen['window_s']:.0f} s"
+    lately = f"{percent_text(seen['percent'])} seen ({seen['requests']} requests, last {last})"
+    return f"extracted {bar} {percent_text(seam['percent'])} asked · {lately}"
+
+
+def _notes(seam: Seam) -> list[tuple[str, str]]:
+    notes = []
+    if seam["rolled_back"]:
+        notes.append(("Rolled back", f"{_signature(seam['rolled_back'])}; `fig resume {seam['name']}` lifts it"))
+    if seam["override"]:
+        override = seam["override"]
+        notes.append(("Override", f"{place(override['stage'], override['percent'])} {_signature(override)}"))
+    if seam["yaml"]:
+        notes.append(("File", place(seam["yaml"]["stage"], seam["yaml"]["percent"])))
+    if seam.get("orphan"):
+        notes.append(("Note", "the configuration has no such seam; this is what the store still holds"))
+    return notes
+
+
+def _signature(signed: Mapping[str, Any]) -> str:
+    reason = f' "{signed["reason"]}"' if signed["reason"] else ""
+    return f"by {signed['by']} at {signed['at']}{reason}"

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from proxy.config.schema import schema
+
+SAMPLE = Path(__file__).parents[2] / "config" / "proxy.yaml"
+CONTRACT = yaml.safe_load("""
+version: 1
+include: [seams/*.yaml]
+server:
+  listen: 127.0.0.1:8080
+  trusted_proxies: [10.0.0.0/8]
+  limits: {max_head_bytes: 65536, max_headers: 100, max_body_bytes: null, max_connections: 20000}
+  timeouts: {head_s: 10, body_s: 30, write_s: 30, keepalive_s: 75}
+  drain: {delay_s: 0, timeout_s: 30}
+  debug_headers: false
+admin: {listen: "127.0.0.1:9901", token: "${FIG_ADMIN_TOKEN:-}"}
+store: sqlite:var/fig.db
+telemetry: {access_log: json}
+upstreams:
+  monolith: {endpoints: ["http://127.0.0.1:8000"], timeouts: {response_s: 30}}
+  catalog: {endpoints: ["http://127.0.0.1:8101"], host: preserve, timeouts: {connect_s: 1, response_s: 3, body_s: 30}}
+default: monolith
+policy: {max_active_seams: null}
+seams:
+  catalog:
+    owner: team-catalog
+    routes:
+      - {path: "/api/products/{id}", methods: [GET, HEAD], params: {id: "[0-9]+"}}
+      - {path: /api/search, headers: {x-api-version: "2"}, query: {mode: full}, host: shop.example}
+    legacy: monolith
+    extracted: catalog
+    rewrite: {strip_prefix: /api, add_prefix: /v2}
+    stage: canary
+    percent: 10
+    sticky_by: [jwt.sub, header.x-user-id, cookie.SHOPSESSID, client_ip]
+    bucket_group: shop
+    requires: [inventory]
+    force: {header: x-fig-force, allow_from: [127.0.0.0/8]}
+    deadline_s: 60
+""")
+
+
+def errors(instance: Any) -> list[str]:
+    return [error.json_path for error in Draft7Validator(schema()).iter_errors(instance)]
+
+
+def test_the_schema_is_a_draft_07_schema() -> None:
+    Draft7Validator.check_schema(schema())
+    assert schema()["$schema"] == "http://json-schema.org/draft-07/schema#"
+
+
+def test_the_contract_is_valid() -> None:
+    assert errors(CONTRACT) == []
+
+
+def test_the_sample_configuration_is_valid() -> None:
+    assert errors(yaml.safe_load(SAMPLE.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("servr",), {}),
+        (("version",), 2),
+        (("server", "tls"), {}),
+        (("server", "limits", "max_headers"), 0),
+        (("server", "debug_headers"), "yes"),
+        (("telemetry", "access_log"), "xml"),
+        (("upstreams", "monolith", "endpoints"), []),
+        (("seams", "catalog", "percent"), 101),
+        (("seams", "catalog", "stage"), "canery"),
+        (("seams", "catalog", "rewrite"), {"strip": "/a"}),
+        (("seams", "catalog", "routes"), [{"methods": ["GET"]}]),
+    ],
+)
+def test_what_the_model_refuses_the_schema_refuses(keys: tuple[str, ...], value: Any) -> None:
+    instance = copy.deepcopy(CONTRACT)
+    section = instance
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = value
+    (path,) = errors(instance)
+    assert path.startswith("$")
+
+
+@pytest.mark.parametrize("key", ["percent", "stage", "deadline_s"])
+def test_an_expression_may_stand_where_a_number_or_word_is_wanted(key: str) -> None:
+    instance = copy.deepcopy(CONTRACT)
+    instance["seams"]["catalog"][key] = "${VALUE:-10}"
+    assert errors(instance) == []
+
+
+def _properties(part: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from part.get("properties", {}).items()
+    for definition in part.get("definitions", {}).values():
+        yield from _properties(definition)
+
+
+def test_every_key_is_described_and_every_mapping_closed() -> None:
+    whole = schema()
+    assert [key for key, value in _properties(whole) if not value.get("description")] == []
+    assert all(part["additionalProperties"] is False for part in [whole, *whole["definitions"].values()])
