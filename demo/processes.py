@@ -1,10 +1,11 @@
-"""The shop, the service and fig as child processes: started together, waited for, stopped together. Knows no traffic."""
+"""Shop, service and fig as child processes: started together, waited for, stopped together. Knows no traffic."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ READY_S = 30.0
 POLL_S = 0.05
 STOP_S = 10.0
 TAIL_LINES = 15
+ADDRESS = re.compile(re.escape(HOST) + r":([0-9]+)")
 
 
 class Failed(Exception):
@@ -62,12 +64,10 @@ def taken(port: int) -> bool:
 
 def write_config(folder: Path, ports: Ports) -> Path:
     """The sample shop's own configuration, with this run's addresses."""
+    moved = {"8000": ports.monolith, "8101": ports.catalog, "8080": ports.data, "9901": ports.admin}
     text = (ROOT / "config" / "proxy.yaml").read_text()
-    moved = {8000: ports.monolith, 8101: ports.catalog, 8080: ports.data, 9901: ports.admin}
-    for number, port in moved.items():
-        text = text.replace(f"{HOST}:{number}", f"{HOST}:<{port}>")  # marked, lest a later turn moves it again
     path = folder / "proxy.yaml"
-    path.write_text(text.replace("<", "").replace(">", ""))
+    path.write_text(ADDRESS.sub(lambda match: f"{HOST}:{moved.get(match[1], match[1])}", text))
     return path
 
 

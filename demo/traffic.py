@@ -63,12 +63,12 @@ class Tally:
 class Phase:
     """What holds for requests sent now. `percent` None: a change is under way, either share is right.
 
-    `rising` False: users may go back to the legacy side.
+    `sides` remembers where each user was while the share rises; None: users may go back.
     """
 
     tally: Tally
     percent: float | None
-    rising: bool = True
+    sides: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,6 @@ class Traffic:
         self._port = port
         self._seam = seam
         self._buckets = {user: bucket(seam, user) for user in USERS}
-        self._last_side: dict[str, str] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -149,10 +148,11 @@ class Traffic:
         if side != origin:
             tally.contradicted += 1
             tally.note(f"{user}: fig says {side}, the answer came from {origin}")
-        if phase.rising and side == "legacy" and self._last_side.get(user) == "extracted":
-            tally.moved_back += 1
-            tally.note(f"{user} went back to legacy while the share rose")
-        self._last_side[user] = side
+        if phase.sides is not None:
+            if side == "legacy" and phase.sides.get(user) == "extracted":
+                tally.moved_back += 1
+                tally.note(f"{user} went back to legacy while the share rose")
+            phase.sides[user] = side
         if phase.percent is not None:
             wanted = "extracted" if self._buckets[user] < round(phase.percent * 100) else "legacy"
             if origin != wanted:

@@ -46,6 +46,7 @@ _ROLLBACK_FILES_EVERY_S = 0.5
 _FILE_EVERY_S = 1.0
 _DURABLE_EVERY_S = 1.0
 _SWEEP_EVERY_S = 1.0
+_SHOWN_SEAMS = 10
 
 log = logging.getLogger("proxy")
 
@@ -320,14 +321,24 @@ class App:
                     event.reason,
                 )
             case Reloaded():
-                log.info("configuration %s in force, %d seams", event.fingerprint, event.seams)
-                for seam in event.overridden:
-                    log.warning("seam %s: YAML changed but an override wins; `fig reset %s` drops it", seam, seam)
-                for key in event.needs_restart:
-                    log.warning("%s changed: that takes a restart", key)
+                self._tell_reload(event)
             case ReloadFailed():
                 log.error("reload failed, the old configuration keeps serving:\n%s", event.detail)
             case StoreFailed():
                 log.error("store %s, seam %s: %s", event.store, event.seam or "-", event.detail)
             case StoreRecovered():
                 log.info("store %s: rollback of seam %s is durable", event.store, event.seam)
+
+    def _tell_reload(self, event: Reloaded) -> None:
+        if not event.changed:
+            return
+        now = time.monotonic()
+        for seam in event.moved:
+            self.seen.restart(seam, now)
+        shown = ", ".join(event.moved[:_SHOWN_SEAMS]) + (" …" if len(event.moved) > _SHOWN_SEAMS else "")
+        moved = f", {len(event.moved)} moved ({shown})" if event.moved else ""
+        log.info("configuration %s in force, %d seams%s", event.fingerprint, event.seams, moved)
+        for seam in event.overridden:
+            log.warning("seam %s: YAML changed but an override wins; `fig reset %s` drops it", seam, seam)
+        for key in event.needs_restart:
+            log.warning("%s changed: that takes a restart", key)

@@ -21,13 +21,15 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """A configuration took effect. `overridden` names seams whose YAML changed but whose override wins;
-    `needs_restart` the keys whose new value waits for a restart."""
+    """A configuration took effect. `moved` names seams whose effective state it changed, `overridden` those whose YAML
+    changed but whose override wins; `needs_restart` the keys whose new value waits for a restart."""
 
     fingerprint: str
     seams: int
+    moved: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
+    changed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

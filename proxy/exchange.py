@@ -14,6 +14,7 @@ from proxy.routing.decide import Decision
 from proxy.routing.match import CompiledRoute
 from proxy.snapshot import Snapshot
 
+
 @dataclass(slots=True)
 class Exchange:
     """`started` and all `*_s` are seconds of the loop's monotonic clock; `error` is why it was refused or failed."""

@@ -133,7 +133,7 @@ class Runtime:
         async with self._lock:
             before = self.state(seam)
             _check_version(before, if_version)
-            wanted = replace(plan(before, self.snapshot), version=before.record.version + 1)
+            wanted = replace(plan(before, self.snapshot), version=self._bumped(seam).version)
             rollbacks = self._rollbacks.get(seam, 0)
             after = _preview(self.snapshot, seam, wanted)
             row = NewRow(author.at, author.actor, action, seam, author.reason, described(before), described(after))
@@ -193,7 +193,7 @@ class Runtime:
 
     def _swap_record(self, seam: str, record: SeamRecord, action: str, author: Author) -> None:
         self.records[seam] = record
-        self._publish(self.snapshot.with_record(seam, record))
+        self._publish(self.snapshot.with_records({seam: record}))
         state = self.snapshot.states[seam]
         rolled_back = record.latch is not None
         self._emit(Transition(seam, action, author.actor, author.reason, state.stage, state.percent, rolled_back))
@@ -220,22 +220,25 @@ class Runtime:
         warnings = tuple(map(str, loaded.warnings))
         if loaded.settings == self.snapshot.settings:
             self._publish(replace(self.snapshot, sources=loaded.sources))  # lines may have moved
-            self._emit(Reloaded(fingerprint, len(self.snapshot.states)))
+            self._emit(Reloaded(fingerprint, len(self.snapshot.states), changed=False))
             return ReloadResult(False, fingerprint, warnings=warnings)
         old = self.snapshot
         fresh = await self._compile(loaded)
         async with self._lock:
             absorbed = await self._absorb(fresh, author)
+            changed: dict[str, SeamRecord] = {}
             for name, state in fresh.states.items():  # what changed while we compiled
                 if state.record is not self.records.get(name, EMPTY):
-                    fresh = fresh.with_record(name, self.records.get(name, EMPTY))
+                    changed[name] = self.records.get(name, EMPTY)
+            fresh = fresh.with_records(changed)
             self._swap_upstreams(loaded.settings)
             self.fingerprint = fingerprint
             self._publish(fresh)
         overridden = tuple(name for name in fresh.states if _loses_to_override(old, fresh, name))
+        moved = tuple(name for name in fresh.states if _moves(old, fresh, name))
         restart = _needs_restart(self._startup_settings, loaded.settings)
-        self._emit(Reloaded(fingerprint, len(fresh.states), overridden, restart))
-        await self._audit(old, fresh, author)
+        self._emit(Reloaded(fingerprint, len(fresh.states), moved, overridden, restart))
+        await self._audit(old, moved, author)
         return ReloadResult(True, fingerprint, overridden, absorbed, restart, warnings)
 
     async def _compile(self, loaded: Loaded) -> Snapshot:
@@ -271,24 +274,28 @@ class Runtime:
                 absorbed.append(name)
         return tuple(absorbed)
 
-    async def _audit(self, old: Snapshot, fresh: Snapshot, author: Author) -> None:
-        """A history row for each seam whose effective state the new file changed."""
-        for name, state in fresh.states.items():
-            before = old.states.get(name)
-            if before is None or (before.stage, before.percent) == (state.stage, state.percent):
-                continue
+    async def _audit(self, old: Snapshot, moved: tuple[str, ...], author: Author) -> None:
+        """A history row for each seam whose effective state the new file changed. The file itself is the durable
+        part, so a store that fails costs the rows only."""
+        for count, name in enumerate(moved, 1):
             async with self._lock:
-                record = replace(self.records.get(name, EMPTY), version=self.records.get(name, EMPTY).version + 1)
+                before, after = old.states[name], self.snapshot.states[name]
+                record = self._bumped(name)
                 row = NewRow(
-                    author.at, author.actor, "reload", name, author.reason, described(before), described(state)
+                    author.at, author.actor, "reload", name, author.reason, described(before), described(after)
                 )
                 try:
                     await self._persist(name, record, row)
                 except StoreError:
-                    continue
-                self._swap_record(
-                    name, replace(self.records.get(name, EMPTY), version=record.version), "reload", author
-                )
+                    break
+                self.records[name] = replace(self.records.get(name, EMPTY), version=record.version)
+            if count % _SLICE == 0:
+                await asyncio.sleep(0)
+        self._publish(self.snapshot.with_records({name: self.records.get(name, EMPTY) for name in moved}))
+
+    def _bumped(self, seam: str) -> SeamRecord:
+        record = self.records.get(seam, EMPTY)
+        return replace(record, version=record.version + 1)
 
     def _swap_upstreams(self, settings: Settings) -> None:
         """Upstreams whose own keys did not change are kept, with their pools; requests in flight keep the others."""
@@ -324,7 +331,12 @@ def _check_version(state: SeamState, if_version: int | None) -> None:
 
 
 def _preview(snapshot: Snapshot, seam: str, record: SeamRecord) -> SeamState:
-    return snapshot.with_record(seam, record).states[seam]
+    return snapshot.with_records({seam: record}).states[seam]
+
+
+def _moves(old: Snapshot, fresh: Snapshot, name: str) -> bool:
+    before, after = old.states.get(name), fresh.states[name]
+    return before is not None and (before.stage, before.percent) != (after.stage, after.percent)
 
 
 def _loses_to_override(old: Snapshot, fresh: Snapshot, name: str) -> bool:

@@ -100,10 +100,18 @@ class Snapshot:
     states: Mapping[str, SeamState]
     fallthrough: Decision | None
 
-    def with_record(self, name: str, record: SeamRecord) -> Snapshot:
-        """The same snapshot with one seam's state made anew. The table is not touched."""
-        state = seam_state(name, self.states[name].config, record)
-        return replace(self, states={**self.states, name: state})
+    def with_records(self, records: Mapping[str, SeamRecord]) -> Snapshot:
+        """The same snapshot with the states of these seams made anew. The table is not touched."""
+        if not records:
+            return self
+        fresh = {name: _with_record(self.states[name], record) for name, record in records.items()}
+        return replace(self, states={**self.states, **fresh})
+
+
+def _with_record(state: SeamState, record: SeamRecord) -> SeamState:
+    if (record.override, record.latch) == (state.record.override, state.record.latch):
+        return replace(state, record=record)
+    return seam_state(state.name, state.config, record)
 
 
 def compiling(loaded: Loaded, records: Mapping[str, SeamRecord]) -> Generator[None, None, Snapshot]:

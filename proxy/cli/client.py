@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+import click
 import httpx
 
-from proxy.cli.options import FAILED, INVALID, USAGE, Common, Failure
+from proxy.cli.options import Common, Failure, Invalid
 from proxy.cli.render import printable
 
 _CONNECT_S = 3.0
@@ -82,10 +83,10 @@ def _failure(url: str, answer: httpx.Response, document: Any) -> Failure:
         return Failure(f"{url} answered {answer.status_code} without saying why: is it fig's admin port?")
     if document.get("problems"):
         lines = [_problem_line(problem) for problem in document["problems"]]
-        return Failure("\n".join(["the configuration is not valid; the old one keeps serving:", *lines]), INVALID)
+        return Invalid("\n".join(["the configuration is not valid; the old one keeps serving:", *lines]))
     cure = "; give it with --token or $FIG_ADMIN_TOKEN" if answer.status_code == 401 else ""
-    exit_code = INVALID if document.get("reason") == "config_invalid" else FAILED
-    return Failure(printable(f"{document['title']}: {document.get('detail', '')}{cure}"), exit_code)
+    kind = Invalid if document.get("reason") == "config_invalid" else Failure
+    return kind(printable(f"{document['title']}: {document.get('detail', '')}{cure}"))
 
 
 def _problem_line(problem: dict[str, Any]) -> str:
@@ -98,13 +99,13 @@ def _checked_url(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise Failure(f"{url!r} is no URL ({error}): --admin takes one like http://127.0.0.1:9901", USAGE) from None
+        raise click.BadParameter(f"{url!r} is no URL ({error})", param_hint="--admin") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise Failure(f"{url!r} is no http URL: --admin takes one like http://127.0.0.1:9901", USAGE)
+        raise click.BadParameter(f"{url!r} is not like http://127.0.0.1:9901", param_hint="--admin")
     return url
 
 
 def _checked_token(token: str) -> bytes:
     if not token.isprintable():
-        raise Failure("the token has a control character: check --token and $FIG_ADMIN_TOKEN", USAGE)
+        raise click.BadParameter("it has a control character; see also $FIG_ADMIN_TOKEN", param_hint="--token")
     return token.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,6 @@ from proxy.cli.files import config_argument, load_or_fail
 from proxy.cli.options import DIFFERENT, Common, connected
 from proxy.cli.render import Table, printable, show, show_json
 from proxy.cli.seam_text import place
-
-_ABSENT = object()
 
 
 @click.command()
@@ -33,7 +32,7 @@ def diff(context: click.Context, common: Common, config: Path) -> None:
     with AdminClient(common) as client:
         running, seams = client.get("/api/config"), client.get("/api/seams")
     changes = differences(running, wanted)
-    standing = [found for seam in seams if (found := _standing(seam))]
+    standing = [found for seam in seams for found in _standing(seam)]
     if common.output == "json":
         show_json({"changes": changes, "standing": standing})
     else:
@@ -41,34 +40,40 @@ def diff(context: click.Context, common: Common, config: Path) -> None:
     context.exit(DIFFERENT if changes else 0)
 
 
-def differences(running: Any, wanted: Any) -> list[dict[str, Any]]:
-    """Each key that differs: `{key, running, file}`, in the order of the running document; null where there is none."""
-    before, after = dict(_leaves("", running)), dict(_leaves("", wanted))
-    keys = [key for key in {**before, **after} if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
-    return [{"key": key, "running": before.get(key), "file": after.get(key)} for key in keys]
+def differences(running: Any, wanted: Any, key: str = "") -> list[dict[str, Any]]:
+    """Each key that differs: `{key, running, file}`, null where a side has none.
+
+    An entry that only one side has (a seam, a route) is one difference; so is a list of plain values.
+    """
+    parts = _parts(key, running, wanted)
+    if parts is None:
+        return [] if running == wanted else [{"key": key, "running": running, "file": wanted}]
+    return [found for below, before, after in parts for found in differences(before, after, below)]
 
 
-def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted keys with their values; a list of plain values is one value."""
-    if isinstance(value, dict) and value:
-        for name, below in value.items():
-            yield from _leaves(f"{key}.{name}" if key else name, below)
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for index, item in enumerate(value):
-            yield from _leaves(f"{key}[{index}]", item)
-    else:
-        yield key, value
+def _parts(key: str, running: Any, wanted: Any) -> list[tuple[str, Any, Any]] | None:
+    """(key, running, wanted) of everything right below; None where there is nothing to go into."""
+    if isinstance(running, dict) and isinstance(wanted, dict):
+        names = {**running, **wanted}
+        return [(f"{key}.{name}" if key else name, running.get(name), wanted.get(name)) for name in names]
+    if _holds_entries(running) and _holds_entries(wanted):
+        pairs = enumerate(zip_longest(running, wanted))
+        return [(f"{key}[{index}]", before, after) for index, (before, after) in pairs]
+    return None
 
 
-def _standing(seam: dict[str, Any]) -> dict[str, str] | None:
+def _holds_entries(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value) and value != []
+
+
+def _standing(seam: dict[str, Any]) -> Iterator[dict[str, str]]:
     """What the file does not decide, and how to let it."""
-    name, override = seam["name"], seam["override"]
-    if seam["rolled_back"]:
-        return {"seam": name, "state": f"rolled back by {seam['rolled_back']['by']}", "cure": f"fig resume {name}"}
+    name, latch, override = seam["name"], seam["rolled_back"], seam["override"]
+    if latch:
+        yield {"seam": name, "state": f"rolled back by {latch['by']}", "cure": f"fig resume {name}"}
     if override:
         state = f"override {place(override['stage'], override['percent'])} by {override['by']}"
-        return {"seam": name, "state": state, "cure": f"fig reset {name}"}
-    return None
+        yield {"seam": name, "state": state, "cure": f"fig reset {name}"}
 
 
 def _print(config: Path, changes: list[dict[str, Any]], standing: list[dict[str, str]]) -> None:
@@ -82,4 +87,6 @@ def _print(config: Path, changes: list[dict[str, Any]], standing: list[dict[str,
 
 
 def _shown(value: Any) -> str:
-    return "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if value is None or isinstance(value, str):
+        return value or "-"
+    return "(whole entry)" if isinstance(value, dict) and value else json.dumps(value, ensure_ascii=False)

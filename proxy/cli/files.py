@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proxy.cli.options import DEFAULT_CONFIG, INVALID, Failure
+from proxy.cli.options import DEFAULT_CONFIG, Invalid
 
 if TYPE_CHECKING:
     from proxy.config.load import Loaded
@@ -37,4 +37,4 @@ def load_or_fail(path: Path) -> Loaded:
     try:
         return load_checked(path)
     except ConfigError as error:
-        raise Failure(f"{path} is not valid:\n{error}", INVALID) from None
+        raise Invalid(f"{path} is not valid:\n{error}") from None

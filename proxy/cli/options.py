@@ -14,7 +14,6 @@ Output = Literal["table", "json"]
 Command = Callable[..., Any]
 
 FAILED = 1
-USAGE = 2
 INVALID = 3
 DIFFERENT = 4
 
@@ -25,12 +24,16 @@ DEFAULT_CONFIG = "config/proxy.yaml"
 class Failure(click.ClickException):
     """Ends the command with `error: …` on stderr."""
 
-    def __init__(self, message: str, exit_code: int = FAILED) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # click means it to be set on instances
+    exit_code = FAILED
 
     def show(self, file: Any = None) -> None:
         click.echo(f"error: {self.message}", err=True)
+
+
+class Invalid(Failure):
+    """The configuration cannot be used."""
+
+    exit_code = INVALID
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +97,12 @@ def login_name() -> str:
         return ""
 
 
-class Percent(click.ParamType[float]):
-    """0 to 100 with at most two decimals, with or without a percent sign."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value).removesuffix("%").strip()
-        try:
-            number = float(text)
-        except ValueError:
-            number = -1.0
-        if not 0 <= number <= 100 or round(number, 2) != number:
-            self.fail(f"{value!r} is not a share from 0 to 100 with at most two decimals", param, ctx)
-        return number
-
-
-PERCENT = Percent()
+def percent(text: str) -> float:
+    """Type of a parameter: 0 to 100 with at most two decimals, with or without a percent sign."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100 or round(number, 2) != number:
+        raise click.BadParameter(f"{text!r} is not a share from 0 to 100 with at most two decimals")
+    return number

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy.cli.options import FAILED, PERCENT, Common, Failure, writing
+from proxy.cli.options import Common, Failure, writing
+from proxy.cli.options import percent as percent_type
 from proxy.cli.render import Table, printable, show, show_json
 from proxy.cli.seam_text import STAGES, seam_text
 
@@ -20,7 +21,7 @@ _NOT_DURABLE = "in force, but not in the store yet: fig tries again; until then 
 
 @click.command()
 @click.argument("seam")
-@click.argument("percent", type=PERCENT, required=False)
+@click.argument("percent", type=percent_type, required=False)
 @click.option("--stage", type=click.Choice(STAGES), help="Set the stage instead of the share.")
 @writing
 def shift(common: Common, seam: str, percent: float | None, stage: str | None) -> None:
@@ -50,7 +51,7 @@ def rollback(common: Common, seam: str | None, every: bool) -> None:
 
 @click.command()
 @click.argument("seam")
-@click.option("--percent", type=PERCENT, help="Come back with this share instead of the former one.")
+@click.option("--percent", type=percent_type, help="Come back with this share instead of the former one.")
 @writing
 def resume(common: Common, seam: str, percent: float | None) -> None:
     """Lift the rollback of SEAM: its former share returns."""
@@ -97,7 +98,7 @@ def _roll_all_back(common: Common) -> None:
         show(Table(("SEAM", "RESULT", "DETAIL"), rows))
     failed = [outcome["seam"] for outcome in outcomes if outcome["result"] == "failed"]
     if failed:
-        raise Failure(printable(f"not rolled back: {', '.join(failed)}"), FAILED)
+        raise Failure(printable(f"not rolled back: {', '.join(failed)}"))
 
 
 def _outcome(client: AdminClient, document: dict[str, Any], reason: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from proxy.cli.files import load_or_fail
-from proxy.cli.options import DEFAULT_CONFIG, INVALID, PERCENT, Failure
+from proxy.cli.options import DEFAULT_CONFIG, Invalid
+from proxy.cli.options import percent as percent_type
 
 if TYPE_CHECKING:
     from proxy.config.load import Loaded
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--legacy", metavar="URL", help="Without a file: where the monolith listens.")
 @click.option("--extracted", metavar="URL", help="Without a file: where the new service listens.")
 @click.option("--path", "pattern", metavar="PATTERN", help="Without a file: what it serves, like '/api/x/**'.")
-@click.option("--percent", type=PERCENT, help="Without a file: its share of these requests; 0 unless given.")
+@click.option("--percent", type=percent_type, help="Without a file: its share of these requests; 0 unless given.")
 @click.option("--listen", metavar="HOST:PORT", help="Without a file: data port; 127.0.0.1:8080 unless given.")
 @click.option("--admin-listen", metavar="HOST:PORT", help="Without a file: admin port; 127.0.0.1:9901 unless given.")
 @click.pass_context
@@ -67,7 +68,7 @@ def _load_flags(
         return _listening(loaded, listen, admin_listen)
     except ConfigError as error:
         lines = "\n".join(f"{problem.file}: {problem.code} {problem.message}" for problem in error.problems)
-        raise Failure(f"the flags are not valid:\n{lines}", INVALID) from None
+        raise Invalid(f"the flags are not valid:\n{lines}") from None
 
 
 def _listening(loaded: Loaded, listen: str | None, admin_listen: str | None) -> Loaded:

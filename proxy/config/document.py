@@ -42,8 +42,8 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _MAYBE_TYPED = frozenset("-+.0123456789~ntfNTF")
 
 _CURES = {
-    "mapping values are not allowed": ": quote a value that holds `: ` or ends in `:`, such as \"memory:\"",
-    "did not find expected ',' or": ": between brackets quote what holds braces, such as \"${NAME}\" or \"/a/{id}\"",
+    "mapping values are not allowed": ': quote a value that holds `: ` or ends in `:`, such as "memory:"',
+    "did not find expected ',' or": ': between brackets quote what holds braces, such as "${NAME}" or "/a/{id}"',
     "cannot start any token": ": indent with spaces, quote values that begin with a sign",
 }
 

@@ -319,8 +319,8 @@ def _foreign(
 def _without_routes(settings: Settings, tainted: Sequence[tuple[str, int]]) -> Settings:
     """Each of these routes gives way to one that nothing else can meet."""
     seams = dict(settings.seams)
-    for name, i in tainted:
-        stand_in = RouteConfig(path=f"/{name}/{i}", host=f"route-{i}.{name}.invalid")
+    for position, (name, i) in enumerate(tainted):
+        stand_in = RouteConfig(path="/", host=f"stand-in-{position}.invalid")
         routes = seams[name].routes
         seams[name] = seams[name].model_copy(update={"routes": (*routes[:i], stand_in, *routes[i + 1 :])})
     return settings.model_copy(update={"seams": seams})

@@ -6,7 +6,7 @@ again; so the checks that follow see every sound key. Knows nothing of what keys
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -85,8 +85,8 @@ def shape(
     `broken` are the paths known to be void before. An interpolated value that was typed where the model wants a string
     is taken as its text.
     """
-    findings: list[Finding] = []
-    void, texts = set(broken), dict[str, str]()
+    findings = list(_true_version(data))
+    void, texts = set(broken) | {finding.path for finding in findings}, dict[str, str]()
     while True:
         try:
             return Settings.model_validate(_without(data, void, texts), strict=True), findings, void
@@ -99,6 +99,12 @@ def shape(
                 void.update(dotted(details["loc"]) for details in errors)
             if len(void) + len(texts) == known:
                 raise
+
+
+def _true_version(data: dict[str, Any]) -> Iterator[Finding]:
+    """In Python True equals 1, so the model does not see the difference."""
+    if data.get("version") is True:
+        yield Finding("version", "FIG009", "`version` must be a whole number, not true")
 
 
 def _judge(

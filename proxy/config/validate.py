@@ -102,8 +102,6 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _top_level(settings: Settings) -> Iterator[Finding]:
-    if isinstance(settings.version, bool):
-        yield Finding("version", "FIG009", "`version` must be a whole number: write 1")
     yield from _single("store", "FIG106", None if _later_store(settings) else syntax.store_problem(settings.store))
     if _later_store(settings):
         yield Finding("store", "FIG007", "a Redis store is not available yet: write sqlite:PATH or memory")

@@ -110,12 +110,12 @@ def test_a_network_with_host_bits_is_told_its_network() -> None:
     assert "write ADDRESS/BITS" in (syntax.network_problem("10.0.0.0/33") or "")
 
 
-@pytest.mark.parametrize("text", ["memory:", "sqlite:var/fig.db", "sqlite:/var/fig.db"])
+@pytest.mark.parametrize("text", ["memory", "memory:", "sqlite:var/fig.db", "sqlite:/var/fig.db"])
 def test_stores_that_exist_are_taken(text: str) -> None:
     assert syntax.store_problem(text) is None
 
 
-@pytest.mark.parametrize("text", ["memory", "sqlite:", "sqlite", "sqlite:///var/x", "sqlite::memory:", "mysql:x", ""])
+@pytest.mark.parametrize("text", ["memory:x", "sqlite:", "sqlite", "sqlite:///var/x", "sqlite::memory:", "mysql:x", ""])
 def test_stores_that_do_not_exist_are_refused(text: str) -> None:
     assert syntax.store_problem(text) is not None
 

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.config import validate
+from proxy.config.load import load
+from proxy.config.shape import MODELS, NOT_AVAILABLE
+from proxy.routing import table
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "configuration.md").read_text()
+
+
+def test_the_first_example_loads_without_a_warning(tmp_path: Path) -> None:
+    example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert example is not None
+    (tmp_path / "fig.yaml").write_text(example[1])
+    loaded = load(tmp_path / "fig.yaml", {}, (table.check,))
+    assert (loaded.warnings, list(loaded.settings.seams)) == ((), ["catalog"])
+
+
+@pytest.mark.parametrize("section", MODELS)
+def test_every_key_stands_on_the_page(section: str) -> None:
+    last = section.rpartition(".")[2]
+    keys = list(MODELS[section].model_fields)
+    inline = {
+        key
+        for key in keys
+        if f"`{key}`" in PAGE or f"`{last}.{key}`" in PAGE or f"`{key}." in PAGE or f"{{{key}: " in PAGE
+    }
+    inline |= {key for key in keys if f", {key}: " in PAGE}
+    assert inline == set(keys)
+
+
+def test_every_key_of_a_later_feature_stands_on_the_page() -> None:
+    later = PAGE.partition("## Not available yet")[2].partition("## Problems")[0]
+    for section, keys in NOT_AVAILABLE.items():
+        names = {f"{section}.{key}" if section in ("server", "telemetry") else key for key in keys}
+        assert all(f"`{name}`" in later for name in names), section
+
+
+def test_codes_are_the_same_in_code_table_and_page() -> None:
+    modules = [*(ROOT / "proxy" / "config").glob("*.py"), ROOT / "proxy" / "routing" / "table.py"]
+    raised = {code for module in modules for code in re.findall(r'"(FIG\d{3})"', module.read_text())}
+    assert validate.__doc__ is not None
+    assert table.__doc__ is not None
+    assert set(re.findall(r"FIG\d{3}", validate.__doc__ + table.__doc__)) == raised
+    assert re.findall(r"^\| (FIG\d{3}) \|", PAGE, re.MULTILINE) == sorted(raised)
+
+
+def test_the_page_marks_the_same_warnings_as_the_table() -> None:
+    assert validate.__doc__ is not None
+    marked = re.findall(r"\bw (FIG\d{3})", validate.__doc__)
+    assert re.findall(r"^\| (FIG\d{3}) \| warning:", PAGE, re.MULTILINE) == sorted(marked)
