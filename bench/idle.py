@@ -60,7 +60,8 @@ async def _hold(port: int, count: int, deadline: float) -> list[Connection]:
 async def _ask_once(port: int, request: bytes) -> Connection:
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[bool] = loop.create_future()
-    _, connection = await loop.create_connection(lambda: Connection(lambda _, ok: answered.set_result(ok)), "127.0.0.1", port)
+    connection = Connection(lambda _, ok: answered.set_result(ok))
+    await loop.create_connection(lambda: connection, "127.0.0.1", port)
     connection.send(request)
     if not await asyncio.wait_for(answered, 10):
         raise RuntimeError("a request before the idle time was not answered with 200")

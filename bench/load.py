@@ -6,8 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.nginx import find
 from bench.origin import SMALL, UPLOAD
+from bench.process import find
 
 USERS = 1000
 WRK_MISSING = "wrk is not installed, so no throughput and no CPU time: apt-get install wrk"

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 
-_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-
-
-def find(program: str) -> str | None:
-    """The program's path, looked for where Debian keeps daemons too."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+from bench.process import find
 
 
 def find_nginx() -> str | None:

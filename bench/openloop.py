@@ -93,10 +93,10 @@ class OpenLoop:
         return self._close()
 
     async def _open(self, port: int) -> None:
-        for _ in range(self._connections):
-            _, connection = await self._loop.create_connection(lambda: Connection(self._answered), "127.0.0.1", port)
-            self._free.append(connection)
-        self._opened = list(self._free)
+        self._opened = [Connection(self._answered) for _ in range(self._connections)]
+        for connection in self._opened:
+            await self._loop.create_connection(lambda connection=connection: connection, "127.0.0.1", port)
+        self._free.extend(self._opened)
 
     def _tick(self) -> None:
         now = self._loop.time()
@@ -131,6 +131,7 @@ class OpenLoop:
 
     def _close(self) -> Latencies:
         now = self._loop.time()
+        self._waiting.clear()
         for connection in self._opened:
             connection.transport.abort()
         seconds = sorted(self._ends.get(number, now) - self._due(number) for number in range(self._total))

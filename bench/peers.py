@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.nginx import GLOBAL, HTTP, find, find_nginx
+from bench.nginx import GLOBAL, HTTP, find_nginx
 from bench.origin import SMALL, Origin
-from bench.process import Process, free_port
+from bench.process import Process, find, free_port
 
 USER_HEADER = "x-user-id"
 PERCENT = 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,12 @@ from bench import cpu
 _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 20.0
 _STOP_S = 5.0
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def find(program: str) -> str | None:
+    """The program's path, looked for where daemons are kept too."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
 
 
 def free_port() -> int:

@@ -1,12 +1,13 @@
 """`python -m demo`: reads flags, starts everything, plays the scene, stops everything. The exit code says how it went.
 
-0 all promises held · 1 one did not, or something failed · 2 usage · 130 interrupted
+0 all promises held · 1 one did not, or something failed · 2 usage · 130 interrupted before the end
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -95,7 +96,8 @@ async def perform(args: argparse.Namespace, folder: Path, screen: Screen) -> int
             code = report(screen, promises, troupe, time.monotonic() - begun)
             if args.keep:
                 screen.say(farewell(ports, folder))
-                await undisturbed(stay(traffic), troupe, customers)
+                with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how this is meant to end
+                    await undisturbed(stay(traffic), troupe, customers)
         finally:
             screen.close_table()
             await _cancelled(customers)
@@ -151,7 +153,8 @@ def report(screen: Screen, promises: Sequence[Promise], troupe: Troupe, seconds:
 
 
 def farewell(ports: Ports, folder: Path) -> str:
-    fig = "fig" if shutil.which("fig") else Path(sys.executable).parent / "fig"
+    beside = Path(sys.executable).parent / "fig"
+    fig = "fig" if shutil.which("fig") else os.path.relpath(beside)
     return f"""
 still running until Ctrl-C, with {KEEP_RATE:g} requests/s; logs and configuration in {folder}
   export FIG_ADMIN_URL={ports.admin_url}

@@ -16,6 +16,7 @@ from demo.traffic import Phase, Tally, Traffic
 
 SEAM = "catalog"
 REFRESH_S = 0.25
+SETTLE_S = 0.1  # for what is still under way when a step is over
 
 Fig = Callable[[Sequence[str]], Awaitable[str]]
 
@@ -98,6 +99,8 @@ class Scene:
         for _ in range(max(1, round(self._step_s / REFRESH_S))):
             await asyncio.sleep(REFRESH_S)
             self._screen.refresh()
+        self._traffic.phase = Phase(self._moving, None, self._sides)
+        await asyncio.sleep(SETTLE_S)
         self._screen.finish()
 
 

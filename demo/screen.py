@@ -13,8 +13,9 @@ from rich.text import Text
 
 from demo.traffic import Tally
 
-COLUMNS = ("you type", "asked", "seen", "requests", "2xx", "4xx", "5xx", "p50", "p99", "moved back", "failed")
-WIDTHS = (22, 6, 6, 8, 6, 4, 4, 8, 8, 10, 6)
+# 80 columns are enough for it.
+COLUMNS = ("you type", "asked", "seen", "sent", "2xx", "4xx", "5xx", "p50 ms", "p99 ms", "moved back", "failed")
+WIDTHS = (21, 5, 5, 5, 5, 3, 3, 6, 6, 10, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,14 @@ class Row:
         tally = self.tally
         return (
             self.label,
-            "" if self.percent is None else f"{self.percent:g} %",
-            _number(tally.seen_percent, "{:.0f} %"),
+            "" if self.percent is None else f"{self.percent:g}%",
+            _number(tally.seen_percent, "{:.0f}%"),
             f"{tally.requests:,}",
             f"{tally.class_of(2):,}",
             f"{tally.class_of(4)}",
             f"{tally.class_of(5)}",
-            _number(tally.latency_ms(0.50), "{:.1f} ms"),
-            _number(tally.latency_ms(0.99), "{:.1f} ms"),
+            _number(tally.latency_ms(0.50), "{:.1f}"),
+            _number(tally.latency_ms(0.99), "{:.1f}"),
             str(tally.moved_back),
             str(tally.failed),
         )
@@ -89,9 +90,9 @@ class Screen:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
     for position, name in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if position == 0 else "right", no_wrap=True)
+        table.add_column(name.replace(" b", "\nb"), justify="left" if position == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row.cells(), style="bold red" if row.bad else "")
     return table

@@ -19,9 +19,10 @@ import uvloop
 
 from proxy import __version__
 from proxy.admin.api import create_admin
-from proxy.config.load import Loaded, fingerprint
+from proxy.config.load import Loaded
 from proxy.config.model import UpstreamConfig
-from proxy.errors import ConfigError, ProxyError, StoreError
+from proxy.config.watch import FileWatch
+from proxy.errors import ConfigError, Problem, ProxyError, StoreError
 from proxy.events import Event, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
 from proxy.gateway import Gateway
 from proxy.loader import load_in_child
@@ -144,7 +145,7 @@ class App:
         self.edge = Edge(self.gateway, settings.server.limits, settings.server.timeouts, self.wheel)
         self.metrics.gauges = Gauges(self._seam_gauges, self._upstream_gauges, self._connection_gauges)
         folder = path.parent if path is not None else Path()
-        self._file_fingerprint = b"" if path is None else fingerprint(path, loaded.files)
+        self.watch = None if path is None else FileWatch(path, loaded.files)
         self._reloading: asyncio.Future[None] | None = None
         self.rollback_files = RollbackFiles(folder / "var" / "rollback")
         self.data_server = DataServer(self.edge, self._drain_times)
@@ -193,8 +194,10 @@ class App:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self._announce(data_socket, admin_socket)
+        # Requests make no cycles to speak of, and a routing table lives long: look seldom, and never at the table.
+        gc.set_threshold(50_000, 20, 100)
         gc.collect()
-        gc.freeze()  # the routing table lives long: the collector need not walk it
+        gc.freeze()
         try:
             await self.data_server.serve([data_socket])
         finally:
@@ -246,11 +249,7 @@ class App:
                 log.error("rollback file %s: %s", self.rollback_files.path(seam), error.detail)
 
     async def _reload_if_changed(self) -> None:
-        if self.path is None:
-            return
-        current = await asyncio.to_thread(fingerprint, self.path, self.runtime.files)
-        if current != self._file_fingerprint:
-            self._file_fingerprint = current
+        if self.watch is not None and await asyncio.to_thread(self.watch.changed, time.time()):
             await self._reload("file watch")
 
     async def _reload(self, actor: str) -> None:
@@ -258,8 +257,6 @@ class App:
             result = await self.runtime.reload(Author(time.time(), actor, "configuration changed"))
         except ConfigError:
             return  # told by the event
-        if self.path is not None:
-            self._file_fingerprint = fingerprint(self.path, self.runtime.files)
         for warning in result.warnings:
             log.warning("%s", warning)
 
@@ -272,9 +269,14 @@ class App:
     # --- what others are given ---------------------------------------------------------------------------------------
 
     async def _load(self) -> Loaded:
-        if self.path is None:
-            raise ConfigError(())
-        return await load_in_child(self.path)
+        if self.path is None or self.watch is None:
+            raise ConfigError(
+                (Problem("command line", 1, 1, "FIG000", "there is no file to reload: fig runs from flags"),)
+            )
+        await asyncio.to_thread(self.watch.remember)
+        loaded = await load_in_child(self.path)
+        self.watch.follow(loaded.files)
+        return loaded
 
     def _make_upstream(self, name: str, config: UpstreamConfig) -> Upstream:
         return Upstream(name, config, self.wheel, self.own_addresses)
@@ -332,6 +334,7 @@ class App:
     def _tell_reload(self, event: Reloaded) -> None:
         if not event.changed:
             return
+        gc.freeze()
         now = time.monotonic()
         for seam in event.moved:
             self.seen.restart(seam, now)

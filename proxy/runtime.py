@@ -11,7 +11,6 @@ only to persist, and whoever held the lock meanwhile keeps its latch.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -80,7 +79,7 @@ class Runtime:
         self.store_name = loaded.settings.store.partition(":")[0]
         self.records: dict[str, SeamRecord] = dict(records)
         self.files = loaded.files
-        self.fingerprint = _fingerprint(loaded.settings)
+        self.fingerprint = loaded.digest
         self._load = load
         self._make_upstream = make_upstream
         self._emit = emit
@@ -216,9 +215,9 @@ class Runtime:
 
     async def _take(self, loaded: Loaded, author: Author) -> ReloadResult:
         self.files = loaded.files
-        fingerprint = _fingerprint(loaded.settings)
+        fingerprint = loaded.digest
         warnings = tuple(map(str, loaded.warnings))
-        if loaded.settings == self.snapshot.settings:
+        if fingerprint == self.fingerprint:
             self._publish(replace(self.snapshot, sources=loaded.sources))  # lines may have moved
             self._emit(Reloaded(fingerprint, len(self.snapshot.states), changed=False))
             return ReloadResult(False, fingerprint, warnings=warnings)
@@ -358,8 +357,3 @@ def _value(settings: Settings, key: str) -> Any:
     for part in key.split("."):
         value = getattr(value, part)
     return value
-
-
-def _fingerprint(settings: Settings) -> str:
-    """Short digest of the effective settings; equal files and equal values give equal digests."""
-    return hashlib.blake2b(settings.model_dump_json().encode(), digest_size=6).hexdigest()

@@ -70,7 +70,7 @@ def create_admin(
     """
     bits = rng or random.SystemRandom()
     admin = _Admin(runtime, metrics, seen, rollback_files, readiness, clock, monotonic, version)
-    return Starlette(
+    app = Starlette(
         routes=admin.routes(),
         middleware=[
             Middleware(
@@ -81,6 +81,8 @@ def create_admin(
         ],
         exception_handlers={ProxyError: _on_proxy_error, HTTPException: _on_http_error, Exception: _on_surprise},
     )
+    app.router.redirect_slashes = False  # a redirect would repeat the Host header, whoever wrote it
+    return app
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,10 @@ class AdminClient:
         return self._call("POST", path, json={name: value for name, value in members.items() if value is not None})
 
     def seam(self, name: str) -> Any:
-        return self.get(f"/api/seams/{quote(name, safe='')}")
+        return self.get(_seam_path(name))
 
     def change(self, name: str, verb: str, **members: Any) -> Any:
-        return self.post(f"/api/seams/{quote(name, safe='')}/{verb}", members)
+        return self.post(f"{_seam_path(name)}/{verb}", members)
 
     def _call(self, method: str, path: str, **content: Any) -> Any:
         try:
@@ -67,6 +67,12 @@ class AdminClient:
         if document is None:
             raise Failure(f"{self.url} did not answer with JSON: is it fig's admin port?")
         return document
+
+
+def _seam_path(name: str) -> str:
+    if name in (".", ".."):  # a URL has another meaning for them
+        raise Failure(f"there is no seam {name!r}; `fig get seams` lists them")
+    return f"/api/seams/{quote(name, safe='')}"
 
 
 def _json(answer: httpx.Response) -> Any:

@@ -31,12 +31,14 @@ _FLAG_STORE = "sqlite:var/fig.db"
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """Settings that can be used. `sources` maps dotted paths to `FILE:LINE`; `files` are all that took part, secret
-    files included; `warnings` are the problems that leave a configuration usable."""
+    files included; `warnings` are the problems that leave a configuration usable. `digest` is equal for equal
+    settings, however they are written down."""
 
     settings: Settings
     sources: Mapping[str, str]
     files: tuple[Path, ...]
     warnings: tuple[Problem, ...]
+    digest: str
 
 
 @dataclass(slots=True)
@@ -285,7 +287,9 @@ def _examine(draft: _Draft, checks: Sequence[Check], order: Callable[[Problem], 
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems)
     sources = {path: site.source for path, site in draft.sites.items()}
-    return Loaded(_resolved(settings, draft.folder), sources, tuple(dict.fromkeys(draft.files)), problems)
+    settings = _resolved(settings, draft.folder)
+    digest = blake2b(settings.model_dump_json().encode(), digest_size=6).hexdigest()
+    return Loaded(settings, sources, tuple(dict.fromkeys(draft.files)), problems, digest)
 
 
 def _resolved(settings: Settings, folder: Path) -> Settings:

@@ -197,7 +197,9 @@ def _range(details: ErrorDetails, shown: str) -> str:
         return f"must have at least one item, not {shown}"
     if error == "literal_error":
         allowed = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
-        return f"must be {' or '.join(allowed)}, not {shown}{did_you_mean(str(details['input']), allowed)}"
+        value = str(details["input"])
+        cure = ": remove the quotes" if value in allowed else did_you_mean(value, allowed)
+        return f"must be {' or '.join(allowed)}, not {shown}{cure}"
     return f"must be {_RANGES[error]} {context[_OPERANDS[error]]:g}, not {shown}"
 
 

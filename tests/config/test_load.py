@@ -179,6 +179,7 @@ def test_checks_from_elsewhere_see_the_settings_and_find_places(folder: Folder) 
         ("default: null", "fig.yaml:1:1 FIG008 key `version` is missing: add for example `version: 1`"),
         ("version: true", "fig.yaml:1:10 FIG009"),
         ("version: 2", "fig.yaml:1:10 FIG010 `version` must be 1, not 2"),
+        ("version: '1'", "fig.yaml:1:10 FIG010 `version` must be 1, not 1: remove the quotes"),
         ("version: 1\nseams:\n", "fig.yaml:2:1 FIG009 `seams` must be a mapping, not null"),
         ("version: 1\n'': 1", "fig.yaml:2:1 FIG006 unknown key ``"),
         ("version: 1\nseams: {'': {legacy: x, routes: [{path: 5}]}}", "fig.yaml:2:9 FIG201"),

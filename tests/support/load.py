@@ -126,7 +126,9 @@ class Load:
         self._count += 1
         sent = time.monotonic()
         user = f"u{self._count % 997}"
-        head = f"GET {self.target(self._count)} HTTP/1.1\r\nHost: shop.test\r\nX-User-Id: {user}\r\nX-Sent: {sent}\r\n\r\n"
+        head = (
+            f"GET {self.target(self._count)} HTTP/1.1\r\nHost: shop.test\r\nX-User-Id: {user}\r\nX-Sent: {sent}\r\n\r\n"
+        )
         try:
             writer.write(head.encode())
             answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
