@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 
 .PHONY: help demo test check bench soak clean
 
@@ -32,8 +33,12 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile extracted_services/*/Dockerfile
 
-bench: $(READY)
-	$(BIN)/python -m bench $(ARGS)
+$(PEERS): $(READY)
+	$(BIN)/python -m pip install --quiet --group bench
+	@touch $@
+
+bench: $(PEERS)
+	@$(BIN)/python -m bench $(ARGS)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -q -m soak --timeout 3600 -o addopts= --import-mode=importlib --strict-markers $(ARGS)

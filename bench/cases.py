@@ -6,11 +6,12 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import ClassVar
 
 from bench import cpu, idle, openloop
-from bench.load import GET_SMALL, PAYLOADS, Payload, Wrk, get_small_requests
+from bench.load import GET_LARGE, GET_SMALL, PAYLOADS, Payload, Wrk, get_small_requests
 from bench.origin import Origin
 from bench.peers import Direct, FigManySeams, Peer
 
@@ -28,7 +29,7 @@ class Bench:
     origin: Origin
     wrk: Wrk | None
     proxy_core: int | None
-    seconds: int
+    seconds: float
 
 
 class Case(ABC):
@@ -62,7 +63,7 @@ class Throughput(Case):
     def measure(self, peer: Peer, bench: Bench) -> Mapping[str, float]:
         assert bench.wrk is not None
         before = _used_s(peer)
-        load = bench.wrk.run(peer.url, self.payload, self.connections, bench.seconds)
+        load = bench.wrk.run(peer.url, self.payload, self.connections, ceil(bench.seconds))
         used = _used_s(peer) - before
         figures = {"requests_per_s": load.requests / load.seconds, "failed": float(load.failed)}
         if peer.pid is None or not load.requests:
@@ -83,13 +84,8 @@ class Latency(Case):
     name = f"latency-{RATE_PER_S}"
 
     def measure(self, peer: Peer, bench: Bench) -> Mapping[str, float]:
-        found = openloop.measure(
-            peer.port,
-            get_small_requests(),
-            rate_per_s=RATE_PER_S,
-            seconds=bench.seconds,
-            connections=CONNECTIONS[0],
-        )
+        pace = openloop.Pace(RATE_PER_S, bench.seconds, CONNECTIONS[0])
+        found = openloop.measure(peer.port, get_small_requests(), pace)
         return {
             "p50_ms": found.percentile(50) * 1e3,
             "p99_ms": found.percentile(99) * 1e3,
@@ -131,5 +127,8 @@ SMALL_CASE = f"{GET_SMALL.name}-c{CONNECTIONS[0]}"
 
 
 def all_cases(idle_connections: int) -> list[Case]:
-    loads = [Throughput(payload, connections) for connections in CONNECTIONS for payload in PAYLOADS]
+    """1 MiB over few connections only: over many, half a gibibyte is under way when the time is up."""
+    few, many = CONNECTIONS
+    loads = [Throughput(payload, few) for payload in PAYLOADS]
+    loads += [Throughput(payload, many) for payload in PAYLOADS if payload is not GET_LARGE]
     return [*loads, Latency(), IdleMemory(idle_connections)]

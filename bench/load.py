@@ -24,10 +24,11 @@ class Payload:
 
 
 GET_SMALL = Payload("get-311", SMALL)
+GET_LARGE = Payload("get-1m", "/bench/1m")
 PAYLOADS = (
     GET_SMALL,
     Payload("get-16k", "/bench/16k"),
-    Payload("get-1m", "/bench/1m"),
+    GET_LARGE,
     Payload("post-16k", UPLOAD, "POST", 16 * 1024),
 )
 

@@ -11,11 +11,22 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
+from typing import cast
 
 from bench.origin import content_length
 
 _DRAIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Evenly spaced requests over at most `connections` connections."""
+
+    rate_per_s: float
+    seconds: float
+    connections: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +50,7 @@ class Connection(asyncio.Protocol):
         self._busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def send(self, request: bytes) -> None:
         self._busy = True
@@ -64,13 +74,14 @@ class Connection(asyncio.Protocol):
 
 
 class OpenLoop:
-    """`requests` are sent in turn, `rate_per_s` of them, evenly spaced, over at most `connections` connections."""
+    """`requests` are sent in turn; what is unanswered `drain_s` after the last was due stays so."""
 
-    def __init__(self, requests: Sequence[bytes], *, rate_per_s: float, seconds: float, connections: int) -> None:
+    def __init__(self, requests: Sequence[bytes], pace: Pace, drain_s: float) -> None:
         self._requests = requests
-        self._gap_s = 1 / rate_per_s
-        self._total = int(rate_per_s * seconds)
-        self._connections = connections
+        self._gap_s = 1 / pace.rate_per_s
+        self._total = int(pace.rate_per_s * pace.seconds)
+        self._connections = pace.connections
+        self._drain_s = drain_s
         self._free: deque[Connection] = deque()
         self._waiting: deque[int] = deque()
         self._sent: dict[Connection, int] = {}
@@ -86,16 +97,17 @@ class OpenLoop:
         self._start = self._loop.time() + 0.01
         self._loop.call_at(self._start, self._tick)
         try:
-            async with asyncio.timeout_at(self._start + self._total * self._gap_s + _DRAIN_S):
+            async with asyncio.timeout_at(self._start + self._total * self._gap_s + self._drain_s):
                 await self._done.wait()
         except TimeoutError:
             pass
         return self._close()
 
     async def _open(self, port: int) -> None:
-        self._opened = [Connection(self._answered) for _ in range(self._connections)]
-        for connection in self._opened:
-            await self._loop.create_connection(lambda connection=connection: connection, "127.0.0.1", port)
+        make = partial(Connection, self._answered)
+        self._opened = [
+            (await self._loop.create_connection(make, "127.0.0.1", port))[1] for _ in range(self._connections)
+        ]
         self._free.extend(self._opened)
 
     def _tick(self) -> None:
@@ -138,8 +150,8 @@ class OpenLoop:
         return Latencies(tuple(seconds), self._total - len(self._ends))
 
 
-def measure(port: int, requests: Sequence[bytes], *, rate_per_s: float, seconds: float, connections: int) -> Latencies:
-    """Blocks for about `seconds`.
+def measure(port: int, requests: Sequence[bytes], pace: Pace, drain_s: float = _DRAIN_S) -> Latencies:
+    """Blocks for `pace.seconds`, and up to `drain_s` more.
 
     On select(2): asyncio rounds the timeouts of epoll up to milliseconds, which is the gap between two requests.
     """
@@ -147,7 +159,7 @@ def measure(port: int, requests: Sequence[bytes], *, rate_per_s: float, seconds:
     def loop() -> asyncio.AbstractEventLoop:
         return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
-    one = OpenLoop(requests, rate_per_s=rate_per_s, seconds=seconds, connections=connections)
+    one = OpenLoop(requests, pace, drain_s)
     gc.collect()
     gc.disable()
     try:

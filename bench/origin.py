@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -94,8 +96,7 @@ class _Protocol(asyncio.Protocol):
         self._received = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -129,8 +130,7 @@ def _answers(side: str) -> dict[bytes, bytes]:
 async def _serve(ports: dict[str, int]) -> None:
     loop = asyncio.get_running_loop()
     for side, port in ports.items():
-        answers = _answers(side)
-        await loop.create_server(lambda answers=answers: _Protocol(answers), "127.0.0.1", port, backlog=4096)
+        await loop.create_server(partial(_Protocol, _answers(side)), "127.0.0.1", port, backlog=4096)
     await asyncio.Event().wait()
 
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import sysconfig
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 from bench.nginx import GLOBAL, HTTP, find_nginx
 from bench.origin import SMALL, Origin
 from bench.process import Process, find, free_port
+from proxy import __version__
 
 USER_HEADER = "x-user-id"
 PERCENT = 10
@@ -102,7 +104,9 @@ class Fig(Peer):
         return None
 
     def version(self) -> str:
-        return f"fig {_installed_version('strangler-fig')} on Python {sys.version.split()[0]}"
+        optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+        build = "with" if optimised else "without"
+        return f"fig {__version__} on Python {sys.version.split()[0]}, built {build} profile-guided optimisation"
 
     def command(self, site: Site) -> list[str]:
         config = site.folder / "fig.yaml"
@@ -143,7 +147,7 @@ def _fig_config(site: Site, seams: int) -> dict[str, Any]:
 
 
 class Nginx(Peer):
-    """`split_clients` over two upstreams with keep-alive."""
+    """`split_clients` over two upstreams with keep-alive; bodies stream through, as in the others."""
 
     name = "nginx"
 
@@ -151,7 +155,7 @@ class Nginx(Peer):
         return None if find_nginx() else "nginx is not installed: apt-get install nginx-light"
 
     def version(self) -> str:
-        return _first_line([find_nginx() or "nginx", "-v"]).replace("version: ", "")
+        return _first_line([find_nginx() or "nginx", "-v"]).removeprefix("nginx version: ")
 
     def command(self, site: Site) -> list[str]:
         config = site.folder / "nginx.conf"
@@ -159,6 +163,8 @@ class Nginx(Peer):
 http {{{HTTP}
   proxy_set_header Host $http_host;
   proxy_max_temp_file_size 0;
+  proxy_request_buffering off;
+  client_body_buffer_size 64k;
   split_clients $http_{USER_HEADER.replace("-", "_")} $side {{ {PERCENT}% extracted; * legacy; }}
   upstream legacy {{ server 127.0.0.1:{site.legacy}; keepalive 1024; keepalive_requests 1000000000; }}
   upstream extracted {{ server 127.0.0.1:{site.extracted}; keepalive 1024; keepalive_requests 1000000000; }}
@@ -187,6 +193,7 @@ class HAProxy(Peer):
         config.write_text(f"""global
   nbthread 1
   maxconn 16000
+  no strict-limits
 defaults
   mode http
   timeout connect 1s

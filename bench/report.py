@@ -55,14 +55,15 @@ def _head(setting: Setting) -> str:
 Written by `python -m bench` on {datetime.now(UTC):%Y-%m-%d}{revision}.
 
 - Machine: {setting.machine}
-- Cores: {setting.pinned}. Where the load generator's core is full before the proxy's, throughput flatters the slower
-  proxy; CPU time per request does not.
+- Cores: {setting.pinned}.
+- Where the load generator's core is full before the proxy's, throughput flatters the slower proxy; CPU time per request
+  does not.
 - Peers:
 {versions}
 - Origin: {setting.origin}, two addresses, one for each side. Every proxy sends a tenth of the users to the second
   address, chosen by a hash of `x-user-id`; that was checked before. Access logs are off.
-- {setting.rounds} rounds, {setting.seconds} s a measurement, peers interleaved within each case. Figures are medians; a
-  ratio is made within each round, then its median taken.
+- Rounds: {setting.rounds}, {setting.seconds} s a measurement, peers interleaved within each case.
+- Figures are medians over the rounds; a ratio is made within each round, then its median taken.
 - CPU time is user + system of the proxy's process tree, from `/proc/PID/stat`."""
 
 

@@ -64,7 +64,7 @@ class Run:
     def _measure(self, number: int, case: Case, peer: Peer) -> None:
         try:
             values = case.measure(peer, self.bench)
-        except (RuntimeError, OSError, TimeoutError) as error:
+        except (RuntimeError, OSError) as error:
             self._note(f"round {number + 1}, {case.name}, {peer.name}: {error}")
             return
         self.measurements.append(Measurement(number, case.name, peer.name, values))
@@ -85,5 +85,6 @@ class Run:
             peer.stop()
 
     def _note(self, text: str) -> None:
-        say(text)
-        self.notes.append(text)
+        line = " ".join(text.split())
+        say(line)
+        self.notes.append(line)

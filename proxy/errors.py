@@ -254,5 +254,8 @@ class ConfigError(Exception):
     """A configuration that cannot be used. `problems` lists every error and warning found, in file order."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(map(str, problems)))
+        super().__init__(problems)  # also what a pickle rebuilds it from
         self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import reprlib
 from collections.abc import Callable
@@ -49,6 +50,7 @@ from proxy.telemetry.trace import RandomBits, request_id
 
 _DEFAULT_ROWS = 200
 _MAX_ROWS = 10_000
+_SLICE = 100
 
 
 def create_admin(
@@ -155,7 +157,11 @@ class _Admin:
 
     async def list_seams(self, request: Request) -> Response:
         states = self.runtime.snapshot.states
-        documents = [self._document(state) for state in states.values()]
+        documents = []
+        for count, state in enumerate(states.values(), 1):
+            documents.append(self._document(state))
+            if count % _SLICE == 0:
+                await asyncio.sleep(0)  # the data port runs on this loop too
         orphans = sorted(self.runtime.records.keys() - states.keys())
         documents += [orphan_document(name, self.runtime.records[name]) for name in orphans]
         return reply(request.scope, documents)

@@ -51,8 +51,7 @@ class InvalidConfiguration(Rejected):
         shown = [str(problem) for problem in problems[:_SHOWN_PROBLEMS]]
         if len(problems) > _SHOWN_PROBLEMS:
             shown.append(f"and {len(problems) - _SHOWN_PROBLEMS} more")
-        nothing = "There is no configuration file to read: fig was started with flags. Restart it with other ones."
-        super().__init__("; ".join(shown) or nothing)
+        super().__init__("; ".join(shown))
         self.problems = problems
 
     def problem(self, request_id: str) -> dict[str, object]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
 import click
 import httpx
@@ -13,6 +13,7 @@ import httpx
 from proxy.cli.options import Common, Failure, Invalid
 from proxy.cli.render import printable
 
+_SEAM = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _CONNECT_S = 3.0
 _ANSWER_S = 60.0  # a reload of thousands of seams takes seconds
 
@@ -70,9 +71,9 @@ class AdminClient:
 
 
 def _seam_path(name: str) -> str:
-    if name in (".", ".."):  # a URL has another meaning for them
+    if not _SEAM.fullmatch(name):  # no seam can have it, and in a URL it may mean something else
         raise Failure(f"there is no seam {name!r}; `fig get seams` lists them")
-    return f"/api/seams/{quote(name, safe='')}"
+    return f"/api/seams/{name}"
 
 
 def _json(answer: httpx.Response) -> Any:

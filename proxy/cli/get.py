@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proxy.cli.options import Command, Common, connected
-from proxy.cli.render import Table, View, show, show_json, watching
+from proxy.cli.render import Table, View, json_text, show, watching
 from proxy.cli.seam_text import seam_text, seams_table
 
 if TYPE_CHECKING:
@@ -76,17 +76,14 @@ def _show(
 ) -> None:
     from proxy.cli.client import AdminClient
 
-    with AdminClient(common) as client:
-        if common.output == "json":
+    as_json = common.output == "json"
+    try:
+        with AdminClient(common) as client, watching() if turns and not as_json else nullcontext(show) as show_view:
             for _ in turns or (0,):
-                show_json(fetch(client))
-            return
-        try:
-            with nullcontext(show) if turns is None else watching() as show_view:
-                for _ in turns or (0,):
-                    show_view(view(fetch(client)))
-        except KeyboardInterrupt:
-            return  # the way to end a watch
+                document = fetch(client)
+                show_view(json_text(document) if as_json else view(document))
+    except KeyboardInterrupt:
+        return  # the way to end a watch
 
 
 def _upstreams_table(documents: list[dict[str, Any]]) -> Table:

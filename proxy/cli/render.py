@@ -65,7 +65,11 @@ def watching() -> Iterator[Show]:
 
 
 def show_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json_text(document))
+
+
+def json_text(document: Any) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def printable(text: object) -> str:

@@ -552,5 +552,9 @@ def test_head_has_no_body(admin: AdminPort) -> None:
 
 def test_a_bug_is_a_500_that_tells_nothing_of_itself(admin: AdminPort) -> None:
     admin.fault.error = RuntimeError("the password is 1234")
-    with pytest.raises(RuntimeError):
+    answer = admin.get("/api/history", raising=False)
+    assert (answer.status_code, answer.json()["reason"]) == (500, "internal")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert "1234" not in answer.text
+    with pytest.raises(RuntimeError):  # and the server hears of it
         admin.get("/api/history")

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from proxy.admin.api import create_admin
 from proxy.config.load import Loaded, load
 from proxy.config.model import UpstreamConfig
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, Problem
 from proxy.events import Event
 from proxy.rollout.rollback_file import RollbackFiles
 from proxy.routing.table import check
@@ -114,7 +114,7 @@ class AdminPort:
 
     async def _reload(self) -> Loaded:
         if not self.config.exists():
-            raise ConfigError(())
+            raise ConfigError((Problem("command line", 1, 1, "FIG000", "there is no file: fig runs from flags"),))
         return self.load()
 
     def _app(self, token: str) -> Starlette:
@@ -131,14 +131,21 @@ class AdminPort:
         )
 
     def call(
-        self, method: str, path: str, *, peer: str = "127.0.0.1", host: str = "127.0.0.1:19901", **content: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        peer: str = "127.0.0.1",
+        host: str = "127.0.0.1:19901",
+        raising: bool = True,
+        **content: Any,
     ) -> httpx.Response:
-        """One request without a socket. A write without a body carries `{}`."""
+        """One request without a socket. A write without a body carries `{}`; `raising` lets a bug through."""
         if method == "POST" and not content.keys() & {"json", "content"}:
             content["json"] = {}
 
         async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, client=(peer, 50000))
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=raising, client=(peer, 50000))
             async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
                 return await client.request(method, path, **content)
 
