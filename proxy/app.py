@@ -261,7 +261,7 @@ class App:
             log.warning("%s", warning)
 
     async def _sweep(self) -> None:
-        self.runtime.sweep(asyncio.get_running_loop().time())
+        self.runtime.sweep()
 
     async def _note_seen(self) -> None:
         self.seen.note(self.runtime.snapshot.states, time.monotonic())

@@ -6,7 +6,7 @@ Fields stand in the order in which the phases of `gateway.py` write them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from proxy.errors import ProxyError
 from proxy.messages import RequestHead
@@ -17,17 +17,20 @@ from proxy.snapshot import Snapshot
 
 @dataclass(slots=True)
 class Exchange:
-    """`started` and all `*_s` are seconds of the loop's monotonic clock; `error` is why it was refused or failed."""
+    """`started` and all `*_s` are seconds of the loop's monotonic clock; `error` is why it was refused or failed.
+    `continues`: the client's own trace goes on."""
 
     snapshot: Snapshot
     request: RequestHead
     started: float
+    peer_trusted: bool = False
     client_ip: str = ""
     request_id: bytes = b""
     trace_id: str = ""
     traceparent: bytes = b""
+    continues: bool = False
     route: CompiledRoute | None = None
-    params: Mapping[str, bytes] = field(default_factory=dict)
+    params: Mapping[str, bytes] | None = None
     decision: Decision | None = None
     upstream_s: float | None = None
     status: int = 0

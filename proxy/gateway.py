@@ -26,15 +26,16 @@ from proxy.exchange import Exchange
 from proxy.messages import Headers, RequestHead, ResponseHead
 from proxy.routing.decide import Decision, apply_rewrite, decide, unrewrite
 from proxy.routing.path import split_target
+from proxy.routing.split import BUCKETS
 from proxy.routing.table import resolve
 from proxy.runtime import Runtime
 from proxy.snapshot import Snapshot
 from proxy.telemetry.access_log import AccessEntry, AccessLog, ErrorLog
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.trace import child, request_id
-from proxy.upstreams.upstream import Endpoint, Upstream
+from proxy.upstreams.upstream import Upstream
 from proxy.wire.body import RequestBody
-from proxy.wire.headers import Forwarding, HeaderPolicy, relocate, request_lines, response_lines
+from proxy.wire.headers import DateField, FieldKinds, relocate, request_kind, request_lines
 from proxy.wire.responder import Responder
 
 _PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
@@ -61,7 +62,8 @@ class Gateway:
         self._metrics = metrics
         self._access_log = access_log
         self._error_log = error_log
-        self._policy = HeaderPolicy()
+        self._kinds = FieldKinds(request_kind)
+        self._date = DateField()
         self._via = f"1.1 fig-{instance}".encode("ascii")
         self._rng = rng
         self._clock = clock
@@ -94,7 +96,7 @@ class Gateway:
         """Answer what never became a request: malformed, too large or too slow heads."""
         now = self._clock()
         identity = request_id(None, False, int(now * 1000), self._rng)
-        _answer(error, identity, responder, (b"Date", self._policy.date(now)))
+        _answer(error, identity, responder, (b"Date", self._date.at(now)))
         self._metrics.reject(error.cause)
         self._access_log.log(
             AccessEntry(
@@ -126,11 +128,15 @@ class Gateway:
     def _identify(self, exchange: Exchange) -> None:
         request = exchange.request
         fields = request.fields
-        trusted = self.trust.trusts(request.peer)
-        exchange.client_ip = self.trust.client_ip(request.peer, fields.get(b"x-forwarded-for"))
+        trusted = exchange.peer_trusted = self.trust.trusts(request.peer)
+        exchange.client_ip = (
+            self.trust.client_ip(request.peer, fields.get(b"x-forwarded-for")) if trusted else request.peer
+        )
         now_ms = int(self._clock() * 1000)
         exchange.request_id = request_id(fields.get(b"x-request-id"), trusted, now_ms, self._rng)
-        exchange.traceparent, exchange.trace_id = child(fields.get(b"traceparent"), self._rng)
+        parent = fields.get(b"traceparent")
+        exchange.traceparent, exchange.trace_id = child(parent, self._rng)
+        exchange.continues = parent is not None and exchange.trace_id.encode("ascii") in parent
         via = fields.get(b"via")
         if via is not None and (self._via in via or via.count(b",") >= _MAX_VIA):
             raise Loop("The request has passed this proxy before.")
@@ -159,12 +165,12 @@ class Gateway:
             decision = snapshot.fallthrough
         else:
             plan = snapshot.states[route.seam].plan
-            decision = decide(plan, route, exchange.request, exchange.params, exchange.client_ip, self._draw)
+            decision = decide(plan, route, exchange.request, exchange.params or {}, exchange.client_ip, self._draw)
         exchange.decision = decision
         return decision
 
     def _draw(self) -> int:
-        return self._rng.randrange(10_000)
+        return int(self._rng.random() * BUCKETS)  # a tenth of what randrange takes
 
     async def _forward(self, exchange: Exchange, decision: Decision, body: RequestBody, responder: Responder) -> None:
         """One exchange with an endpoint of the decided upstream, then head and body to the client."""
@@ -172,7 +178,17 @@ class Gateway:
         upstream = self.runtime.upstreams[decision.upstream]
         endpoint = upstream.pick()
         target = request.target if decision.rewrite is None else apply_rewrite(decision.rewrite, request.target)
-        head = request_lines(self._policy, request, target, self._forwarding(exchange, upstream, endpoint))
+        head = request_lines(
+            self._kinds,
+            request,
+            target=target,
+            host=upstream.host_for(request, endpoint),
+            via=self._via,
+            request_id=exchange.request_id,
+            traceparent=exchange.traceparent,
+            peer_trusted=exchange.peer_trusted,
+            continues=exchange.continues,
+        )
         begun = self._monotonic()
         upstream.in_flight += 1
         try:
@@ -198,24 +214,18 @@ class Gateway:
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
-    def _forwarding(self, exchange: Exchange, upstream: Upstream, endpoint: Endpoint) -> Forwarding:
-        request = exchange.request
-        return Forwarding(
-            self.trust.trusts(request.peer),
-            exchange.trace_id.encode("ascii") in request.fields.get(b"traceparent", b""),
-            exchange.request_id,
-            exchange.traceparent,
-            self._via,
-            upstream.host_for(request, endpoint),
-        )
-
     def _response_lines(
         self, exchange: Exchange, decision: Decision, upstream: Upstream, answer: ResponseHead
     ) -> Headers:
-        lines = response_lines(self._policy, answer, exchange.request_id, self._clock())
+        lines = answer.headers
+        if not answer.dated:
+            lines.append((b"Date", self._date.at(self._clock())))
+        lines.append((b"X-Request-ID", exchange.request_id))
         if answer.located:
             rewrite = decision.rewrite
-            public = f"{self._scheme(exchange.request)}://".encode("ascii") + exchange.request.host
+            public = (
+                f"{self._scheme(exchange.request, exchange.peer_trusted)}://".encode("ascii") + exchange.request.host
+            )
             lines = relocate(
                 lines, upstream.internal, public, lambda target: unrewrite(rewrite, target) if rewrite else target
             )
@@ -223,9 +233,9 @@ class Gateway:
             lines += _debug_lines(exchange, decision, self._monotonic())
         return lines
 
-    def _scheme(self, request: RequestHead) -> str:
+    def _scheme(self, request: RequestHead, trusted: bool) -> str:
         forwarded = request.fields.get(b"x-forwarded-proto", b"").lower()
-        if forwarded in (b"http", b"https") and self.trust.trusts(request.peer):
+        if forwarded in (b"http", b"https") and trusted:
             return forwarded.decode("ascii")
         return request.scheme
 
@@ -236,7 +246,7 @@ class Gateway:
         if responder.started:
             responder.cut()
             return
-        extra: Headers = [(b"Date", self._policy.date(self._clock()))]
+        extra: Headers = [(b"Date", self._date.at(self._clock()))]
         if exchange.snapshot.settings.server.debug_headers and exchange.decision is not None:
             extra += _debug_lines(exchange, exchange.decision, self._monotonic())
         _answer(error, exchange.request_id, responder, *extra)

@@ -36,17 +36,16 @@ class RequestHead:
 
 @dataclass(slots=True)
 class ResponseHead:
-    """A response head as an upstream sent it.
+    """A response head as an upstream sent it, without what concerned that connection only.
 
-    `length` is Content-Length as announced (also where no body follows), None for chunked or until close. `named` are
-    the fields that its Connection names; `dated` and `located` say whether a Date, and a Location or Set-Cookie, is
-    among the headers.
+    `headers` are the lines that may go on; framing and hop-by-hop fields are gone. `length` is Content-Length as
+    announced (also where no body follows), None for chunked or until close. `dated` and `located` say whether a Date,
+    and a Location or Set-Cookie, is among the lines.
     """
 
     status: int
     reason: bytes
     headers: Headers
     length: int | None
-    named: frozenset[bytes]
     dated: bool
     located: bool

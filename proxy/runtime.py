@@ -313,9 +313,9 @@ class Runtime:
     async def history(self, seam: str | None, limit: int) -> list[dict[str, Any]]:
         return [asdict(row) for row in await self.store.history(seam, limit)]
 
-    def sweep(self, now: float) -> None:
+    def sweep(self) -> None:
         for upstream in self.upstreams.values():
-            upstream.sweep(now)
+            upstream.sweep()
 
     def close(self) -> None:
         for upstream in self.upstreams.values():

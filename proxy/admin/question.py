@@ -29,8 +29,9 @@ def build_request(
     if not any(name.lower() == b"host" for name, _ in lines):
         lines.insert(0, (b"Host", server.listen.encode("ascii")))
     head = _Head()
-    _feed(head, _serialised(method.encode(), target.encode(), lines))
-    return read_head(method, head.url, "1.1", head.headers, server.limits, peer=peer, scheme="http")
+    text = _serialised(method.encode(), target.encode(), lines)
+    _feed(head, text)
+    return read_head(method, head.url, "1.1", head.headers, server.limits, fed=len(text), peer=peer, scheme="http")
 
 
 def _serialised(method: bytes, target: bytes, lines: Headers) -> bytes:

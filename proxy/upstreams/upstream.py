@@ -11,7 +11,7 @@ from proxy.errors import UpstreamReset
 from proxy.messages import RequestHead, ResponseHead
 from proxy.wire.body import RequestBody
 from proxy.wire.client import UpstreamConnection
-from proxy.wire.headers import Internal
+from proxy.wire.headers import FieldKinds, Internal, response_kind
 from proxy.wire.pool import EndpointPool
 from proxy.wire.timer import TimerWheel
 
@@ -43,7 +43,8 @@ class Upstream:
         self.config = config
         self.in_flight = 0
         self.reconnects = 0
-        self.endpoints = tuple(_endpoint(url, config, wheel, own_addresses) for url in config.endpoints)
+        kinds = FieldKinds(response_kind)
+        self.endpoints = tuple(_endpoint(url, config, wheel, own_addresses, kinds) for url in config.endpoints)
         self.internal = _internal(config.endpoints)
         self._turn = cycle(self.endpoints)
 
@@ -71,7 +72,8 @@ class Upstream:
         connection = endpoint.pool.take_idle()
         if connection is not None:
             try:
-                return connection, await self._exchange(connection, head, request, body, response_s)
+                self._begin(connection, head, request, body)
+                return connection, await connection.response(response_s)
             except UpstreamReset:
                 stale = not connection.answered
                 endpoint.pool.release(connection)
@@ -83,28 +85,21 @@ class Upstream:
                 raise
         connection = await endpoint.pool.connect()
         try:
-            return connection, await self._exchange(connection, head, request, body, response_s)
+            self._begin(connection, head, request, body)
+            return connection, await connection.response(response_s)
         except BaseException:
             endpoint.pool.release(connection)
             raise
 
-    async def _exchange(
-        self,
-        connection: UpstreamConnection,
-        head: bytes,
-        request: RequestHead,
-        body: RequestBody,
-        response_s: float,
-    ) -> ResponseHead:
+    def _begin(self, connection: UpstreamConnection, head: bytes, request: RequestHead, body: RequestBody) -> None:
         has_body = request.has_body
         connection.begin(head, head_only=request.method == "HEAD", body=has_body, chunked=request.length is None)
         if has_body:
             body.pour(connection)
-        return await connection.response(response_s)
 
-    def sweep(self, now: float) -> None:
+    def sweep(self) -> None:
         for endpoint in self.endpoints:
-            endpoint.pool.sweep(now)
+            endpoint.pool.sweep()
 
     def close(self) -> None:
         """Idle connections close now, others when their exchange ends."""
@@ -121,7 +116,11 @@ class Upstream:
 
 
 def _endpoint(
-    url: str, config: UpstreamConfig, wheel: TimerWheel, own_addresses: frozenset[tuple[str, int]]
+    url: str,
+    config: UpstreamConfig,
+    wheel: TimerWheel,
+    own_addresses: frozenset[tuple[str, int]],
+    kinds: FieldKinds,
 ) -> Endpoint:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 80
@@ -132,6 +131,7 @@ def _endpoint(
         connect_s=config.timeouts.connect_s,
         body_s=config.timeouts.body_s,
         keepalive_s=_KEEPALIVE_S,
+        kinds=kinds,
         own_addresses=own_addresses,
     )
     return Endpoint(pool, parts.netloc.encode("ascii"))

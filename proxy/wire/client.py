@@ -22,14 +22,22 @@ from proxy.errors import (
 )
 from proxy.messages import Headers, ResponseHead
 from proxy.wire.body import HIGH_WATER, Source
-from proxy.wire.headers import connection_tokens
+from proxy.wire.headers import (
+    CODING,
+    CONNECTION,
+    DATE,
+    KEEP_ALIVE,
+    LENGTH,
+    LOCATED,
+    PASS,
+    FieldKinds,
+    connection_tokens,
+)
 from proxy.wire.timer import TimerWheel
 
 _MAX_HEAD_BYTES = 256 * 1024
 _MAX_HEADERS = 1000
 _MAX_INTERIM = 20  # 1xx answers before the final one
-_NOTED = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"date"))
-_LOCATED = frozenset((b"location", b"content-location", b"set-cookie"))
 
 
 class Pool(Protocol):
@@ -38,6 +46,7 @@ class Pool(Protocol):
     wheel: TimerWheel
     body_s: float
     keepalive_s: float
+    kinds: FieldKinds
 
     def put(self, connection: UpstreamConnection) -> None: ...
     def forget(self, connection: UpstreamConnection) -> None: ...
@@ -145,7 +154,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self._head is None and self._error is None:
             if not self._body_open:
                 self._pool.wheel.arm(self, self._loop.time() + timeout_s)
-            await self._wait()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
         self.deadline = None
         if self._error is not None:
             raise self._error
@@ -167,20 +180,15 @@ class UpstreamConnection(asyncio.Protocol):
             if not self._complete and self._error is None:
                 if not self._paused:
                     self._resume_reading()
-                await self._wait()
+                self._waiter = self._loop.create_future()
+                await self._waiter
             if self._error is not None:
                 raise self._error
         finally:
+            self._waiter = None
             self.deadline = None
             sink.source = None
             self._sink = None
-
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def finish(self) -> None:
         """Give the connection back: to the pool when both messages ended cleanly, else to nobody."""
@@ -365,7 +373,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head is None:  # trailers come here too, and never belong among headers (RFC 9110 6.5.1)
-            self._headers.append((name, value.strip(b" \t")))
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -394,30 +402,37 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason = b""
 
     def _read_head(self, status: int) -> ResponseHead:
+        kinds = self._pool.kinds
+        lines: Headers = []
         named: frozenset[bytes] = frozenset()
         length: int | None = None
         chunked = dated = located = False
-        for name, value in self._headers:
-            low = name.lower()
-            if low in _LOCATED:
-                located = True
-            elif low not in _NOTED:
-                continue
-            elif low == b"date":
+        for line in self._headers:
+            kind = kinds[line[0]]
+            if kind == PASS:
+                lines.append(line)
+            elif kind == DATE:
                 dated = True
-            elif low == b"content-length":
-                length = int(value)  # llhttp has checked digits, range and uniqueness
-            elif low == b"connection":
-                named |= connection_tokens(value)
-            elif low == b"transfer-encoding":
-                if chunked or value.lower() != b"chunked":
+                lines.append(line)
+            elif kind == LOCATED:
+                located = True
+                lines.append(line)
+            elif kind == LENGTH:
+                length = int(line[1])  # llhttp has checked digits, range and uniqueness
+            elif kind == CONNECTION:
+                named |= connection_tokens(line[1])
+            elif kind == CODING:
+                if chunked or line[1].lower() != b"chunked":
                     raise UpstreamProtocol("The upstream used an unknown transfer coding.")
                 chunked = True
-            else:
-                self._note_keepalive(value)
+            elif kind == KEEP_ALIVE:
+                self._note_keepalive(line[1])
         self._keep = self._parser.should_keep_alive()
         self._until_close = length is None and not chunked
-        return ResponseHead(status, self._reason, self._headers, length, named, dated, located)
+        if named:
+            lines = [line for line in lines if line[0].lower() not in named]
+            dated = dated and b"date" not in named
+        return ResponseHead(status, self._reason, lines, length, dated, located)
 
     def _note_keepalive(self, value: bytes) -> None:
         """`Keep-Alive: timeout=N`: leave a second before the upstream does (RFC 2068 19.7.1.1, still in wide use)."""

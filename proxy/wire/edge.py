@@ -1,8 +1,8 @@
 """The server side of the wire: a uvicorn protocol class that turns bytes into requests and answers into bytes.
 
-Knows HTTP/1.1, no seam: each request is given to `Edge.handler`. One task a request, one request at a time on a
-connection; pipelined requests wait in order. llhttp parses; what it leaves to its caller is checked here (exactly one
-valid Host, the version, the target, head size, transfer coding), because an ASGI app sees a request too late.
+Knows HTTP/1.1, no seam: each request is given to `Edge.handler`, one at a time; pipelined ones wait in order. llhttp
+parses; what it leaves to its caller is checked in `head.py` (exactly one valid Host, the version, the target, head
+size, transfer coding), because an ASGI app sees a request too late.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Edge:
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Turn:
     request: RequestHead
     body: RequestBody
     close: bool
@@ -108,6 +108,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_answered_mark",
         "_body",
         "_body_mark",
+        "_busy",
         "_close_after",
         "_expect",
         "_half_closed",
@@ -122,6 +123,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_parser",
         "_peer",
         "_reading",
+        "_ready",
         "_reprime",
         "_responder",
         "_rest",
@@ -154,8 +156,10 @@ class EdgeProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._no_body: RequestBody | None = None
-        self._waiting: deque[_Waiting | ProxyError] = deque()
+        self._waiting: deque[_Turn | ProxyError] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._busy = False  # a turn is being answered, or waits
         self._responder: Responder | None = None
         self._body: RequestBody | None = None  # of the message that is being parsed
         self._body_mark = 0
@@ -202,8 +206,12 @@ class EdgeProtocol(asyncio.Protocol):
         if self._stopped:
             self._discard(len(data))
             return
-        self._rest = self._rest + data if self._rest else data
-        self._parse()
+        if not self._rest and (len(data) <= _SLICE or self._body is not None):
+            self._feed(data)  # nearly always: the loop below costs as much as it does
+        else:
+            self._rest += data
+        if self._rest:
+            self._parse()
 
     def eof_received(self) -> bool:
         if self._body is not None:
@@ -212,7 +220,7 @@ class EdgeProtocol(asyncio.Protocol):
             return False
         # A client may close its direction only and still read the answers that it is owed (RFC 9112 9.6).
         self._stopped = True
-        if self._task is None:
+        if not self._busy:
             return False
         self._half_closed = True
         self._answered_mark = 0
@@ -327,6 +335,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._parser.get_http_version(),
             self._headers,
             self.shared.limits,
+            fed=self._head_fed,
             peer=self._peer,
             scheme=self._scheme,
         )
@@ -338,10 +347,7 @@ class EdgeProtocol(asyncio.Protocol):
         if request.length != 0 and self._parser.should_upgrade():
             length = request.length
             self._reprime = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
-        if self._task is None and not self._waiting:
-            self._start(request, body, self._close_after)
-        else:
-            self._waiting.append(_Waiting(request, body, self._close_after))
+        self._enqueue(_Turn(request, body, self._close_after))
 
     def on_body(self, data: bytes) -> None:
         body = self._body
@@ -373,49 +379,53 @@ class EdgeProtocol(asyncio.Protocol):
 
     # --- one request after another -----------------------------------------------------------------------------------
 
-    def _start(self, request: RequestHead, body: RequestBody, close: bool) -> None:
-        self.shared.idle.pop(self, None)
-        responder = Responder(self, body, head_only=request.method == "HEAD", http10=request.http10, close=close)
-        self._responder = responder
-        self._task = self._loop.create_task(self._run(request, body, responder))
+    def _enqueue(self, turn: _Turn | ProxyError) -> None:
+        self._waiting.append(turn)
+        if self._task is None:
+            self._task = self._loop.create_task(self._serve())
+        elif self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+        if not self._busy:
+            self._busy = True
+            self.shared.idle.pop(self, None)
 
-    async def _run(self, request: RequestHead, body: RequestBody, responder: Responder) -> None:
-        try:
-            await self.shared.handler.handle(request, body, responder)
-        finally:
-            self._task = None
-            self._responder = None
-            if not responder.started:
-                self.cut()
-            self._after(responder, body)
-
-    def _after(self, responder: Responder, body: RequestBody) -> None:
-        """The answer is out: the next request, or close, or wait."""
-        if self._transport is None:
-            return
-        if not body.ended:
-            body.detach()
-            self._stopped = True
-        if responder.close or (self._stopped and not self._waiting):
-            self._finish_and_close()
-        elif self._waiting:
-            self._next()
-        else:
-            self._await_request()
-        if self._rest:
-            self._parse()
-
-    def _next(self) -> None:
-        waiting = self._waiting.popleft()
-        if isinstance(waiting, ProxyError):
-            responder = Responder(self, None, head_only=False, http10=False, close=True)
-            self.shared.handler.reject(waiting, self._peer, responder)
-            self._finish_and_close()
-        else:
-            self._start(waiting.request, waiting.body, waiting.close)
-        self._set_reading(True)
+    async def _serve(self) -> None:
+        """Answer one turn after another. One task a connection, from its first request on: one a request would cost
+        2 µs more, since asyncio enters each task in a WeakSet."""
+        while True:
+            if not self._waiting:
+                self._await_request()
+                self._ready = self._loop.create_future()
+                await self._ready
+            turn = self._waiting.popleft()
+            if isinstance(turn, ProxyError):
+                responder = Responder(self, None, head_only=False, http10=False, close=True)
+                self.shared.handler.reject(turn, self._peer, responder)
+                self._finish_and_close()
+                return
+            request, body = turn.request, turn.body
+            responder = Responder(
+                self, body, head_only=request.method == "HEAD", http10=request.http10, close=turn.close
+            )
+            self._responder = responder
+            try:
+                await self.shared.handler.handle(request, body, responder)
+            finally:
+                self._responder = None
+                if not responder.started:
+                    self.cut()
+            if not body.ended:
+                body.detach()
+                self._stopped = True
+            if responder.close or (self._stopped and not self._waiting):
+                self._finish_and_close()
+                return
+            self._set_reading(True)
+            if self._rest:
+                self._parse()
 
     def _await_request(self) -> None:
+        self._busy = False
         if not self._in_head and self._body is None:
             self.shared.idle[self] = None
             if not self._write_paused:
@@ -432,9 +442,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._body is not None:
             self._body.fail(error)  # its request has been handed out: the handler answers
         else:
-            self._waiting.append(error)
-            if self._task is None:
-                self._next()
+            self._enqueue(error)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -546,7 +554,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._expire_body(self._body)
         elif self._in_head and self._head_fed:
             self._reject(HeadTimeout())
-        elif self._task is None and not self._waiting:
+        elif not self._busy:
             self.close()
 
     def _expire_write(self) -> None:

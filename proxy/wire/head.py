@@ -21,17 +21,20 @@ _SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"content
 
 
 def read_head(
-    method: str, url: bytes, version: str, headers: Headers, limits: Limits, *, peer: str, scheme: str
+    method: str, url: bytes, version: str, headers: Headers, limits: Limits, *, fed: int, peer: str, scheme: str
 ) -> RequestHead:
-    """Raises a Rejected that says what is wrong. Values in `headers` have no surrounding white space."""
+    """Raises a Rejected that says what is wrong. Values in `headers` have no surrounding white space.
+
+    `fed` is how many bytes were read since the head began: the head has no more, so most need not be measured.
+    """
     if version not in ("1.1", "1.0"):
         raise BadRequest("The HTTP version is not 1.0 or 1.1.")
     if len(headers) > limits.max_headers:
         raise HeadTooLarge(f"More than {limits.max_headers} header lines.")
-    size = len(url)
+    if fed > limits.max_head_bytes:
+        _check_size(url, headers, limits)
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
-        size += len(name) + len(value) + 4
         low = name.lower()
         if low not in fields:
             fields[low] = value
@@ -39,13 +42,17 @@ def read_head(
             raise BadRequest(f"More than one {low.decode('ascii')} field.")
         else:
             fields[low] += (b"; " if low == b"cookie" else b", ") + value
-    if size > limits.max_head_bytes:
-        raise HeadTooLarge(f"The request head is larger than {limits.max_head_bytes} bytes.")
     if method in ("CONNECT", "TRACE"):
         raise RefusedMethod(f"{method} is not served.")
     target, host = _read_target(method, url, fields.get(b"host"), version)
     length = _read_length(fields, version, limits.max_body_bytes)
     return RequestHead(method, target, host, headers, fields, length, version == "1.0", peer, scheme)
+
+
+def _check_size(url: bytes, headers: Headers, limits: Limits) -> None:
+    size = len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
+    if size > limits.max_head_bytes:
+        raise HeadTooLarge(f"The request head is larger than {limits.max_head_bytes} bytes.")
 
 
 def _read_target(method: str, target: bytes, host: bytes | None, version: str) -> tuple[bytes, bytes]:

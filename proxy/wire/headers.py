@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 
-from proxy.messages import Headers, RequestHead, ResponseHead
+from proxy.messages import Headers, RequestHead
 
 # RFC 9110 7.6.1 and the de-facto ones; `proxy` would become HTTP_PROXY in a CGI upstream (CVE-2016-5385).
 _HOP_BY_HOP = frozenset(
@@ -22,46 +22,36 @@ _HOP_BY_HOP = frozenset(
 # Framing is made anew, `expect` is answered by the edge, the rest is written by fig.
 _REQUEST_OURS = frozenset(b"host content-length expect x-request-id traceparent via".split())
 _FORWARDED = frozenset(b"forwarded x-real-ip".split())
-_RESPONSE_OURS = frozenset(b"content-length x-request-id".split())
+_EXTENDED = frozenset(b"x-forwarded-for x-forwarded-proto x-forwarded-host".split())
+_NOTHING: frozenset[bytes] = frozenset()
+# What nearly every Connection field says (0.9 µs saved).
+_NAME_NOTHING = frozenset((b"", b"close", b"keep-alive", b"Keep-Alive", b"Close"))
 
-PASS, DROP, FORWARDED, TRACESTATE = 0, 1, 2, 3
+# What becomes of a request line.
+PASS, DROP, FORWARDED, TRACESTATE = range(4)
+# What a response line is to fig, beside PASS and DROP.
+DATE, LENGTH, CONNECTION, CODING, KEEP_ALIVE, LOCATED = range(4, 10)
+
 _REMEMBERED_NAMES = 4096
 _ABSOLUTE = re.compile(rb"(?:https?:)?//([^/?#]+)", re.IGNORECASE)
 
 
-class HeaderPolicy:
-    """Classifies field names. Names repeat, so each spelling is classified once (35 ns then, instead of 250)."""
+class FieldKinds(dict[bytes, int]):
+    """Kind by field name as spelled. Names repeat, so each spelling is classified once: 30 ns then, instead of 250."""
 
-    def __init__(self) -> None:
-        self._request: dict[bytes, int] = {}
-        self._response: dict[bytes, int] = {}
-        self._date = (-1, b"")
+    def __init__(self, classify: Callable[[bytes], int]) -> None:
+        super().__init__()
+        self._classify = classify
 
-    def date(self, now: float) -> bytes:
-        """The Date field for `now` (epoch seconds), made once a second."""
-        second = int(now)
-        if self._date[0] != second:
-            self._date = (second, formatdate(second, usegmt=True).encode("ascii"))
-        return self._date[1]
-
-    def request_kind(self, name: bytes) -> int:
-        kind = self._request.get(name)
-        if kind is None:
-            kind = _classify_request(name.lower())
-            _remember(self._request, name, kind)
-        return kind
-
-    def response_kind(self, name: bytes) -> int:
-        kind = self._response.get(name)
-        if kind is None:
-            low = name.lower()
-            ours = low in _HOP_BY_HOP or low in _RESPONSE_OURS or low.startswith(b"x-fig-")
-            kind = DROP if ours else PASS
-            _remember(self._response, name, kind)
+    def __missing__(self, name: bytes) -> int:
+        if len(self) >= _REMEMBERED_NAMES:  # a hostile client invents names: forget, never grow
+            self.clear()
+        kind = self[name] = self._classify(name.lower())
         return kind
 
 
-def _classify_request(low: bytes) -> int:
+def request_kind(low: bytes) -> int:
+    """What becomes of a request line with this lower-case name."""
     if low in _HOP_BY_HOP or low in _REQUEST_OURS or low.startswith(b"x-fig-") or b"_" in low:
         return DROP
     if low in _FORWARDED or low.startswith(b"x-forwarded-"):
@@ -69,86 +59,100 @@ def _classify_request(low: bytes) -> int:
     return TRACESTATE if low == b"tracestate" else PASS
 
 
-def _remember(names: dict[bytes, int], name: bytes, kind: int) -> None:
-    if len(names) >= _REMEMBERED_NAMES:  # a hostile client invents names: forget, never grow
-        names.clear()
-    names[name] = kind
+_RESPONSE_KINDS = {
+    b"date": DATE,
+    b"content-length": LENGTH,
+    b"connection": CONNECTION,
+    b"transfer-encoding": CODING,
+    b"keep-alive": KEEP_ALIVE,
+    b"location": LOCATED,
+    b"content-location": LOCATED,
+    b"set-cookie": LOCATED,
+}
 
 
-def connection_tokens(value: bytes | None) -> frozenset[bytes]:
-    """Lower-case members of a (joined) Connection field."""
-    if not value:
-        return frozenset()
+def response_kind(low: bytes) -> int:
+    """What a response line with this lower-case name is to fig."""
+    known = _RESPONSE_KINDS.get(low)
+    if known is not None:
+        return known
+    return DROP if low in _HOP_BY_HOP or low == b"x-request-id" or low.startswith(b"x-fig-") else PASS
+
+
+class DateField:
+    """The value of Date, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = b""
+
+    def at(self, now: float) -> bytes:
+        """For `now` in epoch seconds (RFC 9110 6.6.1)."""
+        second = int(now)
+        if second != self._second:
+            self._second, self._text = second, formatdate(second, usegmt=True).encode("ascii")
+        return self._text
+
+
+def connection_tokens(value: bytes) -> frozenset[bytes]:
+    """The fields that a (joined) Connection field names, lower case; `close` and `keep-alive` name none."""
+    if value in _NAME_NOTHING:
+        return _NOTHING
     return frozenset(token.strip(b" \t").lower() for token in value.split(b",") if token.strip(b" \t"))
 
 
-@dataclass(frozen=True, slots=True)
-class Forwarding:
-    """What a request carries about its way here. `peer_trusted`: the peer's own X-Forwarded-* are kept and
-    extended. `continues`: the client's trace goes on, so its tracestate belongs to it (W3C Trace Context 3.3)."""
+def request_lines(
+    kinds: FieldKinds,
+    request: RequestHead,
+    *,
+    target: bytes,
+    host: bytes,
+    via: bytes,
+    request_id: bytes,
+    traceparent: bytes,
+    peer_trusted: bool,
+    continues: bool,
+) -> bytes:
+    """The whole request head for an upstream, final blank line included.
 
-    peer_trusted: bool
-    continues: bool
-    request_id: bytes
-    traceparent: bytes
-    via: bytes
-    host: bytes
-
-
-def request_lines(policy: HeaderPolicy, request: RequestHead, target: bytes, to: Forwarding) -> bytes:
-    """The whole request head for an upstream, final blank line included. `target` is already rewritten."""
-    named = connection_tokens(request.fields.get(b"connection"))
-    parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method.encode("ascii"), target, to.host)]
-    append = parts.append
-    kind_of = policy.request_kind
-    for name, value in request.headers:
-        kind = kind_of(name)
-        if kind == DROP or (kind == FORWARDED and not to.peer_trusted) or (kind == TRACESTATE and not to.continues):
-            continue
-        if named and name.lower() in named:
-            continue
-        if kind == FORWARDED and name.lower() in (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"):
-            continue  # extended or kept below
-        append(b"%b: %b\r\n" % (name, value))
-    append(_forwarded(request, to))
+    `target` is already rewritten. `peer_trusted`: the peer's own X-Forwarded-* are kept and extended. `continues`: the
+    client's trace goes on, so its tracestate belongs to it (W3C Trace Context 3.3).
+    """
     fields = request.fields
-    via = fields.get(b"via")
-    append(b"Via: %b\r\n" % (to.via if via is None else via + b", " + to.via))
-    append(b"X-Request-ID: %b\r\ntraceparent: %b\r\n" % (to.request_id, to.traceparent))
+    named = connection_tokens(fields[b"connection"]) if b"connection" in fields else _NOTHING
+    parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method.encode("ascii"), target, host)]
+    for line in request.headers:
+        kind = kinds[line[0]]
+        if kind and not (
+            (kind == FORWARDED and peer_trusted and line[0].lower() not in _EXTENDED)
+            or (kind == TRACESTATE and continues)
+        ):
+            continue
+        if named and line[0].lower() in named:
+            continue
+        parts.append(b"%b: %b\r\n" % line)
+    parts.append(_forwarded(request, peer_trusted))
+    theirs = fields.get(b"via")
+    if theirs is not None:
+        via = theirs + b", " + via
+    parts.append(b"Via: %b\r\nX-Request-ID: %b\r\ntraceparent: %b\r\n" % (via, request_id, traceparent))
     if request.length is None:
-        append(b"Transfer-Encoding: chunked\r\n")
+        parts.append(b"Transfer-Encoding: chunked\r\n")
     elif b"content-length" in fields:
-        append(b"Content-Length: %d\r\n" % request.length)
-    append(b"\r\n")
+        parts.append(b"Content-Length: %d\r\n" % request.length)
+    parts.append(b"\r\n")
     return b"".join(parts)
 
 
-def _forwarded(request: RequestHead, to: Forwarding) -> bytes:
-    peer, fields = request.peer.encode("ascii"), request.fields
-    if not to.peer_trusted:
-        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-            peer,
-            request.scheme.encode("ascii"),
-            request.host,
-        )
-    chain = fields.get(b"x-forwarded-for")
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-        chain + b", " + peer if chain else peer,
-        fields.get(b"x-forwarded-proto") or request.scheme.encode("ascii"),
-        fields.get(b"x-forwarded-host") or request.host,
-    )
-
-
-def response_lines(policy: HeaderPolicy, head: ResponseHead, request_id: bytes, now: float) -> Headers:
-    """The header lines of an upstream's answer that go to the client, without framing (the edge makes that)."""
-    kind_of, named = policy.response_kind, head.named
-    lines = [line for line in head.headers if kind_of(line[0]) == PASS]
-    if named:
-        lines = [line for line in lines if line[0].lower() not in named]
-    if not head.dated:
-        lines.append((b"Date", policy.date(now)))  # RFC 9110 6.6.1
-    lines.append((b"X-Request-ID", request_id))
-    return lines
+def _forwarded(request: RequestHead, peer_trusted: bool) -> bytes:
+    peer, proto, host = request.peer.encode("ascii"), request.scheme.encode("ascii"), request.host
+    if peer_trusted:
+        fields = request.fields
+        chain = fields.get(b"x-forwarded-for")
+        peer = chain + b", " + peer if chain else peer
+        proto = fields.get(b"x-forwarded-proto") or proto
+        host = fields.get(b"x-forwarded-host") or host
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (peer, proto, host)
 
 
 @dataclass(frozen=True, slots=True)

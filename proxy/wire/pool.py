@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
 
 from proxy.errors import ConnectFailed, ConnectTimeout, Loop
 from proxy.wire.client import UpstreamConnection
+from proxy.wire.headers import FieldKinds
 from proxy.wire.timer import TimerWheel
 
 
@@ -22,8 +25,10 @@ class EndpointPool:
         connect_s: float,
         body_s: float,
         keepalive_s: float,
+        kinds: FieldKinds,
         max_idle: int = 512,
         own_addresses: frozenset[tuple[str, int]] = frozenset(),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.host = host
         self.port = port
@@ -31,11 +36,13 @@ class EndpointPool:
         self.connect_s = connect_s
         self.body_s = body_s
         self.keepalive_s = keepalive_s
+        self.kinds = kinds
         self.max_idle = max_idle
         self.in_use = 0
         self._own_addresses = own_addresses
         self._idle: deque[UpstreamConnection] = deque()
         self._closed = False
+        self._clock = clock
 
     def __repr__(self) -> str:
         return f"<EndpointPool {self.host}:{self.port} {self.in_use} in use, {len(self._idle)} idle>"
@@ -46,7 +53,7 @@ class EndpointPool:
 
     def take_idle(self) -> UpstreamConnection | None:
         """The most recently used idle connection that has not outstayed its upstream's patience."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         while self._idle:
             connection = self._idle.pop()
             if connection.usable and now - connection.idle_since < connection.keepalive_s:
@@ -86,11 +93,10 @@ class EndpointPool:
         connection.finish()
 
     def put(self, connection: UpstreamConnection) -> None:
-        now = asyncio.get_running_loop().time()
         if self._closed or len(self._idle) >= self.max_idle:
             connection.abort()
             return
-        connection.idle_since = now
+        connection.idle_since = self._clock()
         self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
@@ -101,8 +107,9 @@ class EndpointPool:
             except ValueError:
                 return
 
-    def sweep(self, now: float) -> None:
+    def sweep(self) -> None:
         """Close idle connections from the cold end once they have waited too long."""
+        now = self._clock()
         while self._idle and now - self._idle[0].idle_since >= self._idle[0].keepalive_s:
             self._idle.popleft().abort()
 

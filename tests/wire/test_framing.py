@@ -126,6 +126,26 @@ def test_an_upgrade_that_is_not_taken_goes_on_as_http(client: RawClient, origin:
     assert origin.requests[0].values("upgrade") == []
 
 
+def test_an_answer_loses_what_concerned_its_own_connection(client: RawClient, origin: Origin) -> None:
+    origin.behave = saying(
+        b"HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=9\r\nX-Keep: caf\xe9 \r\n"
+        b"Set-Cookie: a=1, b\r\nSet-Cookie: c=2\r\nX-Request-Id: theirs\r\nX-Fig-Side: spoofed\r\n"
+        b"Content-Length: 2\r\n\r\nok"
+    )
+    answer = client.get()
+    assert answer.value("x-keep") == "caf\xe9"
+    assert answer.values("set-cookie") == ["a=1, b", "c=2"]
+    assert [answer.value(name) for name in ("x-hop", "keep-alive", "connection", "x-fig-side")] == [None] * 4
+    assert answer.values("x-request-id") != ["theirs"]
+    assert len(answer.values("x-request-id")) == len(answer.values("date")) == 1
+
+
+def test_a_date_of_the_upstream_stays_alone(client: RawClient, origin: Origin) -> None:
+    origin.behave = saying(b"HTTP/1.1 200 OK\r\nDate: then\r\nServer: old/1\r\nContent-Length: 0\r\n\r\n")
+    answer = client.get()
+    assert (answer.values("date"), answer.values("server")) == (["then"], ["old/1"])
+
+
 @pytest.mark.parametrize("size", [1, 4096, 65536, 3_000_000])
 def test_bodies_of_any_size_arrive_whole_both_ways(client: RawClient, origin: Origin, size: int) -> None:
     def echo(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from proxy.wire.head import read_head
 
 def head(url: bytes = b"/", *headers: tuple[bytes, bytes], method: str = "GET", version: str = "1.1") -> RequestHead:
     lines = list(headers) or [(b"Host", b"Shop.Example:8080")]
-    return read_head(method, url, version, lines, Limits(), peer="192.0.2.1", scheme="http")
+    return read_head(method, url, version, lines, Limits(), fed=1_000_000, peer="192.0.2.1", scheme="http")
 
 
 def test_host_is_lower_case_with_its_port() -> None:
