@@ -147,6 +147,8 @@ class App:
         folder = path.parent if path is not None else Path()
         self.watch = None if path is None else FileWatch(path, loaded.files)
         self._reloading: asyncio.Future[None] | None = None
+        self._hung_up = False
+        self._told: set[str] = set()
         self.rollback_files = RollbackFiles(folder / "var" / "rollback")
         self.data_server = DataServer(self.edge, self._drain_times)
         self.admin_server = QuietServer(
@@ -177,6 +179,9 @@ class App:
     async def run(self, data_socket: socket.socket, admin_socket: socket.socket) -> int:
         """Serve until a signal, then drain and close in reverse order."""
         loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self.wheel.start(loop)
         await self._read_rollback_files()
         admin = asyncio.create_task(self.admin_server.serve([admin_socket]))
@@ -190,9 +195,6 @@ class App:
                 (NOTE_EVERY_S, self._note_seen),
             )
         ]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self._announce(data_socket, admin_socket)
         # Requests make no cycles to speak of, and a routing table lives long: look seldom, and never at the table.
         gc.set_threshold(50_000, 20, 100)
@@ -216,6 +218,16 @@ class App:
     def _announce(self, data_socket: socket.socket, admin_socket: socket.socket) -> None:
         data, admin = data_socket.getsockname(), admin_socket.getsockname()
         log.info("fig %s serves on %s:%d, admin on %s:%d", __version__, *data[:2], *admin[:2])
+        for name, state in self.runtime.snapshot.states.items():
+            if state.record.latch is not None:
+                log.warning("seam %s: rolled back by %s; `fig resume %s` lifts it", name, state.record.latch.by, name)
+            elif state.unlatched != (state.config.declared_stage, state.config.declared_percent):
+                log.warning(
+                    "seam %s: %s %g%% by an override, not by YAML; `fig reset %s` drops it",
+                    name,
+                    *state.unlatched,
+                    name,
+                )
 
     def _stop(self) -> None:
         if self.data_server.should_exit:
@@ -226,7 +238,14 @@ class App:
         self.edge.draining = True
 
     def _hang_up(self) -> None:
-        self._reloading = asyncio.ensure_future(self._reload("SIGHUP"))
+        self._hung_up = True
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.ensure_future(self._reload_hung_up())
+
+    async def _reload_hung_up(self) -> None:
+        while self._hung_up:  # a signal during a reload asks for one more, not for one each
+            self._hung_up = False
+            await self._reload("SIGHUP")
 
     async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -239,13 +258,20 @@ class App:
     # --- background steps --------------------------------------------------------------------------------------------
 
     async def _read_rollback_files(self) -> None:
-        for seam, reason in self.rollback_files.read().items():
-            state = self.runtime.snapshot.states.get(seam)
-            if state is None or state.record.latch is not None:
-                continue
-            try:
-                await self.runtime.retreat(seam, Author(time.time(), "rollback file", reason))
-            except ProxyError as error:
+        found = self.rollback_files.read()
+        # All act in this turn of the loop; only being written down is waited for, together.
+        await asyncio.gather(*(self._obey(seam, reason) for seam, reason in found.items()))
+        self._told &= found.keys()
+
+    async def _obey(self, seam: str, reason: str) -> None:
+        state = self.runtime.snapshot.states.get(seam)
+        if state is not None and state.record.latch is not None:
+            return
+        try:
+            await self.runtime.retreat(seam, Author(time.time(), "rollback file", reason))
+        except ProxyError as error:
+            if seam not in self._told:
+                self._told.add(seam)
                 log.error("rollback file %s: %s", self.rollback_files.path(seam), error.detail)
 
     async def _reload_if_changed(self) -> None:
@@ -259,6 +285,8 @@ class App:
             return  # told by the event
         for warning in result.warnings:
             log.warning("%s", warning)
+        if not result.changed and actor == "SIGHUP":
+            log.info("configuration %s unchanged", result.fingerprint)
 
     async def _sweep(self) -> None:
         self.runtime.sweep()
@@ -274,7 +302,15 @@ class App:
                 (Problem("command line", 1, 1, "FIG000", "there is no file to reload: fig runs from flags"),)
             )
         await asyncio.to_thread(self.watch.remember)
-        loaded = await load_in_child(self.path)
+        try:
+            loaded = await load_in_child(self.path)
+        except OSError as error:
+            self.watch.forget()  # nothing was read: the change has not been seen yet
+            text = f"cannot start the process that loads it: {error.strerror or error}"
+            raise ConfigError((Problem(str(self.path), 1, 1, "FIG000", text),)) from error
+        except ConfigError as error:
+            self.watch.follow(error.files or self.runtime.files)
+            raise
         self.watch.follow(loaded.files)
         return loaded
 

@@ -34,6 +34,7 @@ acted on. After a response head has gone out no error becomes an answer: the con
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 Fault = Literal["downstream", "upstream", "proxy"]
@@ -251,11 +252,13 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used. `problems` lists every error and warning found, in file order."""
+    """A configuration that cannot be used. `problems` lists every error and warning found, in file order; `files` took
+    part in it, those that could not be read included."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__(problems)  # also what a pickle rebuilds it from
+    def __init__(self, problems: tuple[Problem, ...], files: tuple[Path, ...] = ()) -> None:
+        super().__init__(problems, files)  # both, so that it survives pickling
         self.problems = problems
+        self.files = files
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))

@@ -31,13 +31,17 @@ def load_file(path: Path) -> Loaded:
 
 async def load_in_child(path: Path) -> Loaded:
     """The same in a child process. Raises ConfigError."""
+    root = str(Path(__file__).parent.parent)
+    search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     child = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # a file in the working folder must not stand in for a module
         "-m",
         "proxy.loader",
         str(path),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": search},
     )
     output, _ = await child.communicate()
     if child.returncode != 0:

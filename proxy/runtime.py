@@ -11,6 +11,7 @@ only to persist, and whoever held the lock meanwhile keeps its latch.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from proxy.config.load import Loaded
 from proxy.config.model import Settings, UpstreamConfig
 from proxy.errors import ConfigError, Conflict, StoreError, UnknownSeam, VersionMismatch
 from proxy.events import Emit, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
-from proxy.snapshot import EMPTY, Latch, SeamRecord, SeamState, Snapshot, compile_now, compiling
+from proxy.snapshot import EMPTY, Latch, SeamRecord, SeamState, Snapshot, compile_now, compiling, in_the_way, share
 from proxy.state.store import Action, NewRow, Store
 from proxy.upstreams.upstream import Upstream
 
@@ -119,7 +120,8 @@ class Runtime:
         Raises StoreError with nothing changed, VersionMismatch when `if_version` is not the current version. A caller
         that is cancelled leaves the change running to its end: what is stored and what is in force never part.
         """
-        return await asyncio.shield(self._advance(seam, action, author, plan, if_version))
+        asked = self._rollbacks.get(seam, 0)  # now, not when the lock is free: a later rollback beats this
+        return await asyncio.shield(self._advance(seam, action, author, plan, if_version, asked))
 
     async def _advance(
         self,
@@ -128,9 +130,13 @@ class Runtime:
         author: Author,
         plan: Callable[[SeamState, Snapshot], SeamRecord],
         if_version: int | None,
+        asked: int,
     ) -> SeamState:
         async with self._lock:
-            before = self.state(seam)
+            await self._settle(seam)
+            before = self.state(seam)  # no await from here to `_persist`
+            if action == "resume" and self._rollbacks.get(seam, 0) != asked:
+                raise Conflict(f"Seam {seam!r} was rolled back again after this resume was asked for.")
             _check_version(before, if_version)
             wanted = replace(plan(before, self.snapshot), version=self._bumped(seam).version)
             rollbacks = self._rollbacks.get(seam, 0)
@@ -139,8 +145,19 @@ class Runtime:
             await self._persist(seam, wanted, row)
             if self._rollbacks.get(seam, 0) != rollbacks:  # a rollback came while we waited: it wins
                 latch = self.records[seam].latch
-                wanted = replace(wanted, latch=latch, version=wanted.version + 1)
+                stored, wanted = wanted, replace(wanted, latch=latch, version=wanted.version + 1)
                 self._swap_record(seam, wanted, action, author)
+                if stored.latch != latch and seam not in self._undurable:  # our write took the latch out of the store
+                    assert latch is not None
+                    self._undurable[seam] = NewRow(
+                        latch.at,
+                        latch.by,
+                        "rollback",
+                        seam,
+                        latch.reason,
+                        described(after),
+                        described(self.state(seam)),
+                    )
                 if action == "resume":
                     raise Conflict(f"Seam {seam!r} was rolled back again while it was being resumed.")
             else:
@@ -155,15 +172,16 @@ class Runtime:
         self._rollbacks[seam] = self._rollbacks.get(seam, 0) + 1
         if before.record.latch is None:
             latch = Latch(author.at, author.actor, author.reason)
-            record = replace(before.record, latch=latch, version=before.record.version + 1)
+            record = replace(self._bumped(seam), latch=latch)  # an absorb may be ahead of the snapshot
             self._swap_record(seam, record, "rollback", author)
             self._undurable[seam] = NewRow(
                 author.at, author.actor, "rollback", seam, author.reason, described(before), described(self.state(seam))
             )
         # Acting took no time; being written down may. The caller learns which of the two it got.
         writing = asyncio.ensure_future(self._make_durable(seam))
+        done = self.state(seam)
         await asyncio.wait({writing}, timeout=_DURABLE_WAIT_S)
-        return self.state(seam)
+        return self.snapshot.states.get(seam, done)  # a reload may have removed the seam meanwhile
 
     async def make_durable(self) -> None:
         """Try again to persist rollbacks that the store refused."""
@@ -172,14 +190,16 @@ class Runtime:
 
     async def _make_durable(self, seam: str) -> None:
         async with self._lock:
-            row = self._undurable.get(seam)
-            if row is None:
-                return
-            try:
-                await self.store.put(seam, self.records[seam], row, None)
-            except StoreError as error:
-                self._emit(StoreFailed(self.store_name, seam, error.detail))
-                return
+            with contextlib.suppress(StoreError):
+                await self._settle(seam)
+
+    async def _settle(self, seam: str) -> None:
+        """Write a rollback that is in memory only, before anything else of the seam. Hold the lock."""
+        row = self._undurable.get(seam)
+        if row is None:
+            return
+        await self._persist(seam, self.records[seam], row)
+        if self._undurable.get(seam) is row:
             del self._undurable[seam]
             self._emit(StoreRecovered(self.store_name, seam))
 
@@ -221,24 +241,29 @@ class Runtime:
             self._publish(replace(self.snapshot, sources=loaded.sources))  # lines may have moved
             self._emit(Reloaded(fingerprint, len(self.snapshot.states), changed=False))
             return ReloadResult(False, fingerprint, warnings=warnings)
-        old = self.snapshot
         fresh = await self._compile(loaded)
         async with self._lock:
+            fresh = fresh.with_records({name: self.records.get(name, EMPTY) for name in fresh.states})
             absorbed = await self._absorb(fresh, author)
+            old = self.snapshot  # with what was shifted while we compiled
             changed: dict[str, SeamRecord] = {}
             for name, state in fresh.states.items():  # what changed while we compiled
                 if state.record is not self.records.get(name, EMPTY):
                     changed[name] = self.records.get(name, EMPTY)
             fresh = fresh.with_records(changed)
+            moved = tuple(name for name in fresh.states if _moves(old, fresh, name))
+            for name in moved:
+                self.records[name] = self._bumped(name)  # If-Match of before must fail from now on
+            fresh = fresh.with_records({name: self.records[name] for name in moved})
             self._swap_upstreams(loaded.settings)
             self.fingerprint = fingerprint
             self._publish(fresh)
         overridden = tuple(name for name in fresh.states if _loses_to_override(old, fresh, name))
-        moved = tuple(name for name in fresh.states if _moves(old, fresh, name))
         restart = _needs_restart(self._startup_settings, loaded.settings)
         self._emit(Reloaded(fingerprint, len(fresh.states), moved, overridden, restart))
         await self._audit(old, moved, author)
-        return ReloadResult(True, fingerprint, overridden, absorbed, restart, warnings)
+        against = tuple(filter(None, (in_the_way(fresh, name, fresh.states[name].stage) for name in moved)))
+        return ReloadResult(True, fingerprint, overridden, absorbed, restart, warnings + against)
 
     async def _compile(self, loaded: Loaded) -> Snapshot:
         steps = compiling(loaded, self.records)
@@ -259,7 +284,7 @@ class Runtime:
         for name, state in fresh.states.items():
             override = self.records.get(name, EMPTY).override
             declared = (state.config.declared_stage, state.config.declared_percent)
-            if override is None or (override.stage, state.unlatched[1]) != declared:
+            if override is None or (override.stage, share(override.stage, override.percent)) != declared:
                 continue
             record = replace(self.records[name], override=None, version=self.records[name].version + 1)
             after = _preview(fresh, name, record)
@@ -267,7 +292,7 @@ class Runtime:
             try:
                 await self._persist(name, record, row)
             except StoreError:
-                continue  # override and YAML are equal: keeping both changes nothing
+                break  # override and YAML are equal: keeping both changes nothing, and the reload must not wait
             if name not in self._undurable:
                 self.records[name] = record
                 absorbed.append(name)
@@ -279,7 +304,7 @@ class Runtime:
         for count, name in enumerate(moved, 1):
             async with self._lock:
                 before, after = old.states[name], self.snapshot.states[name]
-                record = self._bumped(name)
+                record = self.records[name]
                 row = NewRow(
                     author.at, author.actor, "reload", name, author.reason, described(before), described(after)
                 )
@@ -287,10 +312,8 @@ class Runtime:
                     await self._persist(name, record, row)
                 except StoreError:
                     break
-                self.records[name] = replace(self.records.get(name, EMPTY), version=record.version)
             if count % _SLICE == 0:
                 await asyncio.sleep(0)
-        self._publish(self.snapshot.with_records({name: self.records.get(name, EMPTY) for name in moved}))
 
     def _bumped(self, seam: str) -> SeamRecord:
         record = self.records.get(seam, EMPTY)
@@ -340,8 +363,10 @@ def _moves(old: Snapshot, fresh: Snapshot, name: str) -> bool:
 
 def _loses_to_override(old: Snapshot, fresh: Snapshot, name: str) -> bool:
     before, state = old.states.get(name), fresh.states[name]
-    if before is None or state.record.override is None:
+    if state.record.override is None:
         return False
+    if before is None:  # new or back, with a record from earlier
+        return state.unlatched != (state.config.declared_stage, state.config.declared_percent)
     return (before.config.declared_stage, before.config.declared_percent) != (
         state.config.declared_stage,
         state.config.declared_percent,

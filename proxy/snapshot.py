@@ -76,6 +76,8 @@ class SeamState:
     @property
     def unlatched(self) -> tuple[Stage, float]:
         """Stage and share that a resume would bring back."""
+        if self.config.extracted is None:
+            return "legacy", 0.0  # nowhere to go, whatever an older record says
         override = self.record.override
         if override is not None:
             return override.stage, share(override.stage, override.percent)
@@ -106,6 +108,40 @@ class Snapshot:
             return self
         fresh = {name: _with_record(self.states[name], record) for name, record in records.items()}
         return replace(self, states={**self.states, **fresh})
+
+
+_BEYOND_SHADOW: tuple[Stage, ...] = ("canary", "extracted", "retired")
+
+
+def is_moved(stage: Stage) -> bool:
+    """Whether the extracted side may answer clients at this stage."""
+    return stage in _BEYOND_SHADOW
+
+
+def in_the_way(snapshot: Snapshot, name: str, wanted: Stage) -> str | None:
+    """What forbids seam `name` to be at stage `wanted` beside all others; None where nothing does."""
+    config = snapshot.states[name].config
+    if wanted != "legacy" and config.extracted is None:
+        return f"Seam {name!r} has no `extracted` upstream: there is nowhere to move it to."
+    if not is_moved(wanted):
+        return None
+    missing = [other for other in config.requires if not _is_extracted(snapshot, other)]
+    if missing:
+        return f"Seam {name!r} requires {', '.join(missing)} to be extracted first."
+    limit = snapshot.settings.policy.max_active_seams
+    if wanted == "canary" and limit is not None:
+        active = [other for other, state in snapshot.states.items() if state.stage == "canary" and other != name]
+        if len(active) >= limit:
+            return (
+                f"policy.max_active_seams is {limit} and {', '.join(active)} is in canary:"
+                " finish or roll back that one first."
+            )
+    return None
+
+
+def _is_extracted(snapshot: Snapshot, name: str) -> bool:
+    required = snapshot.states.get(name)
+    return required is not None and required.stage in ("extracted", "retired")
 
 
 def _with_record(state: SeamState, record: SeamRecord) -> SeamState:

@@ -55,16 +55,15 @@ async def _read_body(request: Request) -> bytes:
 def author(headers: Headers, members: dict[str, Any], at: float) -> Author:
     """Who writes, by X-Fig-Actor, and why. Whoever has the token, or this machine, can claim any name: hence the mark.
 
-    Control characters become spaces: names and reasons stand in logs and on terminals.
+    Control characters become spaces: names and reasons stand in logs and on terminals. What is too long is cut: an
+    emergency rollback must not fail for its reason's length.
     """
     reason = members.get("reason")
     if reason is not None and not isinstance(reason, str):
         raise InvalidChange(f"reason must be a string, not {reprlib.repr(reason)}.")
-    if reason and len(reason) > MAX_REASON_CHARACTERS:
-        raise InvalidChange(f"reason must have at most {MAX_REASON_CHARACTERS} characters, not {len(reason)}.")
     claimed = headers.get("x-fig-actor", "").encode("latin-1").decode("utf-8", "replace")
     name = _printable(claimed)[:MAX_ACTOR_CHARACTERS] or "unknown"
-    return Author(at, f"{name} (unverified)", _printable(reason or ""))
+    return Author(at, f"{name} (unverified)", _printable(reason or "")[:MAX_REASON_CHARACTERS])
 
 
 def _printable(text: str) -> str:

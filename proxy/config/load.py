@@ -285,7 +285,7 @@ def _examine(draft: _Draft, checks: Sequence[Check], order: Callable[[Problem], 
     reported = dict.fromkeys([*draft.problems, *map(draft.problem, findings)])
     problems = tuple(sorted(reported, key=order))
     if any(problem.severity == "error" for problem in problems):
-        raise ConfigError(problems)
+        raise ConfigError(problems, tuple(dict.fromkeys(draft.files)))
     sources = {path: site.source for path, site in draft.sites.items()}
     settings = _resolved(settings, draft.folder)
     digest = blake2b(settings.model_dump_json().encode(), digest_size=6).hexdigest()

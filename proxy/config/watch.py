@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from proxy.config import include
 from proxy.config.load import fingerprint
 
 _YOUNG_S = 3.0
@@ -23,12 +24,18 @@ class FileWatch:
     def __init__(self, path: Path, files: Iterable[Path]) -> None:
         self._path = path
         self._files = tuple(files)
+        self._main: _Stat = None
+        self._patterns: list[str] = []
         self.remember()
 
     def remember(self) -> None:
         """What the files hold now is about to be loaded."""
         self._stats = self._look()
         self._contents = fingerprint(self._path, self._files)
+
+    def forget(self) -> None:
+        """What was remembered has not been loaded: it counts as changed at the next look."""
+        self._stats, self._contents = (), b""
 
     def follow(self, files: Iterable[Path]) -> None:
         """The configuration in force was made of these. New ones count as changed once: they may have changed since
@@ -52,8 +59,16 @@ class FileWatch:
 
     def _look(self) -> tuple[_Stat, ...]:
         """Files and their folders: a file that comes under an include pattern changes its folder."""
-        files = {self._path, *self._files}
+        files = {self._path, *self._files, *self._included()}
         return tuple(_stat(path) for path in sorted(files | {file.parent for file in files}))
+
+    def _included(self) -> list[Path]:
+        """What the patterns match now: the first file in a folder changes no folder that is known already."""
+        stat = _stat(self._path)
+        if stat != self._main:
+            self._main = stat
+            self._patterns = include.patterns_of(self._path.read_bytes() if self._path.is_file() else b"")
+        return [file for pattern in self._patterns for file in include.matches(self._path, pattern)]
 
 
 def _stat(path: Path) -> _Stat:

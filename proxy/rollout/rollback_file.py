@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _MAX_REASON_BYTES = 500
@@ -17,7 +18,7 @@ class RollbackFiles:
         return self.folder / seam
 
     def exists(self, seam: str) -> bool:
-        return self.path(seam).exists()
+        return os.path.lexists(self.path(seam))  # what `read` sees, dangling symlinks too
 
     def read(self) -> dict[str, str]:
         """Reason by seam of every file there is. A folder that is not there or not readable holds none."""
@@ -29,8 +30,10 @@ class RollbackFiles:
 
     def _reason(self, name: str) -> str:
         try:
-            with self.path(name).open("rb") as file:
-                line = file.read(_MAX_REASON_BYTES).partition(b"\n")[0].decode("utf-8", "replace").strip()
+            # O_NONBLOCK: the name alone rolls back, and a FIFO must not stop the event loop
+            with os.fdopen(os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+                line = file.read(_MAX_REASON_BYTES).partition(b"\n")[0].decode("utf-8", "replace")
         except OSError:
             line = ""
+        line = "".join(letter if letter.isprintable() else " " for letter in line).strip()
         return line or f"file {self.path(name)}"

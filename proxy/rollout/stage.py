@@ -15,11 +15,9 @@ from dataclasses import replace
 from proxy.config.model import Stage
 from proxy.errors import Conflict, InvalidChange
 from proxy.runtime import Author
-from proxy.snapshot import STAGES, Override, SeamRecord, SeamState, Snapshot
+from proxy.snapshot import STAGES, Override, SeamRecord, SeamState, Snapshot, in_the_way
 
 Plan = Callable[[SeamState, Snapshot], SeamRecord]
-
-_BEYOND_SHADOW: tuple[Stage, ...] = ("canary", "extracted", "retired")
 
 
 def checked_percent(value: object) -> float:
@@ -89,23 +87,6 @@ def reset() -> Plan:
 
 def check_move(state: SeamState, snapshot: Snapshot, wanted: Stage) -> None:
     """Whether the seam may be at stage `wanted` beside all others. Raises Conflict naming what stands in the way."""
-    if wanted not in _BEYOND_SHADOW:
-        return
-    if state.config.extracted is None:
-        raise Conflict(f"Seam {state.name!r} has no `extracted` upstream: there is nowhere to move it to.")
-    missing = [name for name in state.config.requires if not _extracted(snapshot, name)]
-    if missing:
-        raise Conflict(f"Seam {state.name!r} requires {', '.join(missing)} to be extracted first.")
-    limit = snapshot.settings.policy.max_active_seams
-    if wanted == "canary" and limit is not None:
-        active = [other.name for other in snapshot.states.values() if other.stage == "canary" and other is not state]
-        if len(active) >= limit:
-            raise Conflict(
-                f"policy.max_active_seams is {limit} and {', '.join(active)} is in canary:"
-                " finish or roll back that one first."
-            )
-
-
-def _extracted(snapshot: Snapshot, name: str) -> bool:
-    required = snapshot.states.get(name)
-    return required is not None and required.stage in ("extracted", "retired")
+    obstacle = in_the_way(snapshot, state.name, wanted)
+    if obstacle is not None:
+        raise Conflict(obstacle)

@@ -7,7 +7,9 @@ kill -9 and loss of power; one that was not acknowledged is there whole or not a
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -128,9 +130,12 @@ class _File:
         self._busy_timeout_s = busy_timeout_s
         self._connection: sqlite3.Connection | None = None
         self._identity = (0, 0)
+        self._wal: tuple[int, int] | None = None
+        self._lock: int | None = None
 
     def open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_out_others()
         # isolation_level None: transactions are the BEGINs below, never an implicit one.
         self._connection = sqlite3.connect(self._path, timeout=self._busy_timeout_s, isolation_level=None)
         self._check_readable()
@@ -144,6 +149,21 @@ class _File:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _lock_out_others(self) -> None:
+        """Embedded is one process: a second one would decide from its own memory and write over the first one's
+        rollback. The kernel lets go of the lock when a process ends, however it ends."""
+        lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            cure = "stop it, or give this one a `store` of its own"
+            raise _refusal(self._path, "another fig uses it", cure) from None
+        self._lock = lock
 
     def load(self) -> dict[str, SeamRecord]:
         return {name: self._record(name, *stored) for name, *stored in self._opened().execute(RECORDS)}
@@ -218,13 +238,16 @@ class _File:
         return self._opened().execute(f"PRAGMA {text}").fetchone()[0]
 
     def _identity_now(self) -> tuple[int, int]:
-        status = self._path.stat()
-        return status.st_dev, status.st_ino
+        return _identity(self._path)
 
     def _check_identity(self) -> None:
         """A file that was removed or replaced takes writes and forgets them: SQLite does not notice."""
         try:
             same = self._identity_now() == self._identity
+            log = Path(f"{self._path}-wal")
+            if self._wal is not None or log.exists():
+                same = same and self._wal in (None, _identity(log))
+                self._wal = _identity(log)
         except FileNotFoundError:
             same = False
         if not same:
@@ -242,6 +265,11 @@ class _File:
             return HistoryRow(row_id, at, actor, action, seam, reason, json.loads(before), json.loads(after))
         except ValueError as error:
             raise _refusal(self._path, f"history row {row_id} cannot be read: {error}", RESTORE) from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _refusal(path: Path, what: str, cure: str) -> StoreError:

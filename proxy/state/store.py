@@ -109,6 +109,8 @@ def to_json(value: dict[str, Any] | Override | Latch) -> str:
 
 def record_from(override: str | None, latch: str | None, version: int) -> SeamRecord:
     """The record from its stored texts. ValueError where they are not what `to_json` writes."""
+    if type(version) is not int or version < 0:
+        raise ValueError(f"version {version!r} is not a count")
     return SeamRecord(override=_override(override), latch=_latch(latch), version=version)
 
 
@@ -119,7 +121,10 @@ def _override(text: str | None) -> Override | None:
     stages = get_args(Stage)
     if value.get("stage") not in stages:
         raise ValueError(f"stage {value.get('stage')!r} is none of {', '.join(stages)}")
-    return _built(Override, value)
+    made = _built(Override, value)
+    if not _is_number(made.percent) or not 0 <= made.percent <= 100:
+        raise ValueError(f"percent {made.percent!r} is not a number from 0 to 100")
+    return made
 
 
 def _latch(text: str | None) -> Latch | None:
@@ -135,9 +140,16 @@ def _object(text: str) -> dict[str, Any]:
 
 def _built(kind: type[T], value: dict[str, Any]) -> T:
     try:
-        return kind(**value)
+        made = kind(**value)
     except TypeError as error:
         raise ValueError(str(error)) from error
+    if not _is_number(value["at"]) or not isinstance(value["by"], str) or not isinstance(value["reason"], str):
+        raise ValueError(f"{value!r} does not say when, by whom and why")
+    return made
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _encodable(text: str) -> str:

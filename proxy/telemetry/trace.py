@@ -41,7 +41,7 @@ def child(header: bytes | None, rng: RandomBits) -> tuple[bytes, str]:
     A new trace is marked sampled: an upstream that follows its parent then records what it would have recorded alone.
     """
     if header is None or not valid(header):
-        digits = "%048x" % (rng.getrandbits(192) | NEVER_ZERO)
+        digits = f"{rng.getrandbits(192) | NEVER_ZERO:048x}"
         return f"00-{digits[:32]}-{digits[32:]}-01".encode(), digits[:32]
     trace_id = header[3:35]
     sampled = int(header[53:55], 16) & SAMPLED
@@ -56,6 +56,6 @@ def request_id(candidate: bytes | None, trusted: bool, now_ms: int, rng: RandomB
     if trusted and candidate is not None and REQUEST_ID.fullmatch(candidate):
         return candidate
     bits = rng.getrandbits(74)
-    time, rest = "%012x" % now_ms, "%018x" % (bits >> 2)
+    time, rest = f"{now_ms:012x}", f"{bits >> 2:018x}"
     # One format and slices: 0.6 µs, part by part 1.0.
     return f"{time[:8]}-{time[8:]}-7{rest[:3]}-{'89ab'[bits & 3]}{rest[3:6]}-{rest[6:]}".encode()

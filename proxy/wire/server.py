@@ -59,7 +59,10 @@ class DataServer(QuietServer):
         times = self._drain()
         self._edge.draining = True
         await self._wait(times.delay_s)
-        await asyncio.sleep(0)  # one more turn of the loop accepts what is in the backlog
+        for listener in sockets or ():
+            listener.listen(0)  # from now on the kernel queues no more than one new connection …
+        for _ in range(3):
+            await asyncio.sleep(0)  # … while those in the backlog are accepted: a close would reset them
         for server in self.servers:
             server.close()
         grace_s = min(_IDLE_GRACE_S, times.timeout_s)

@@ -182,13 +182,18 @@ def test_a_shift_of_a_seam_that_was_never_cut_is_a_conflict(admin: AdminPort) ->
         {"stage": 3},
         {"stage": "extracted", "percent": 10},
         {"percent": 10, "reason": 7},
-        {"percent": 10, "reason": "x" * 1001},
     ],
 )
 def test_a_change_that_makes_no_sense_is_422_and_changes_nothing(admin: AdminPort, members: dict[str, Any]) -> None:
     answer = admin.post("/api/seams/catalog/shift", members)
     assert (answer.status_code, answer.json()["reason"]) == (422, "invalid")
     assert seam(admin)["version"] == 0
+
+
+def test_a_reason_that_is_too_long_is_cut_and_never_stops_a_rollback(admin: AdminPort) -> None:
+    answer = admin.post("/api/seams/catalog/rollback", {"reason": "x" * 5000})
+    assert answer.status_code == 200
+    assert answer.json()["rolled_back"]["reason"] == "x" * 1000
 
 
 @pytest.mark.parametrize(

@@ -315,3 +315,31 @@ def test_kill_9_at_any_moment_loses_no_acknowledged_write(tmp_path: Path) -> Non
         assert last <= version <= last + 1
         assert audited == list(range(1, version + 1))
         last = version
+
+
+def test_a_second_process_on_the_same_file_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+    async def story() -> None:
+        first, second = SqliteStore(tmp_path / "fig.db"), SqliteStore(tmp_path / "fig.db")
+        await first.open()
+        with pytest.raises(StoreError, match="another fig uses it"):
+            await second.open()
+        await second.close()
+        await first.close()
+        third = SqliteStore(tmp_path / "fig.db")
+        await third.open()
+        await third.close()
+
+    asyncio.run(story())
+
+
+def test_a_write_ahead_log_that_was_removed_under_us_is_noticed(tmp_path: Path) -> None:
+    async def story() -> None:
+        store = SqliteStore(tmp_path / "fig.db")
+        await store.open()
+        await store.put("a", record(1), row(1), None)
+        (tmp_path / "fig.db-wal").unlink()
+        with pytest.raises(StoreError, match="removed or replaced"):
+            await store.put("a", record(2), row(2), None)
+        await store.close()
+
+    asyncio.run(story())

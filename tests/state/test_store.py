@@ -162,7 +162,7 @@ class TestStore:
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-overrides = st.builds(Override, st.sampled_from(get_args(Stage)), finite, finite, st.text(), st.text())
+overrides = st.builds(Override, st.sampled_from(get_args(Stage)), st.floats(0, 100), finite, st.text(), st.text())
 latches = st.builds(Latch, finite, st.text(), st.text())
 
 
@@ -174,7 +174,17 @@ def test_a_record_comes_back_from_its_texts(record: SeamRecord) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "null", "{}", '{"stage": "gone", "percent": 1, "at": 1, "by": "", "reason": ""}', '{"stage": "canary"}'],
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"stage": "canary", "percent": "50", "at": 1, "by": "", "reason": ""}',
+        '{"stage": "canary", "percent": 5000, "at": 1, "by": "", "reason": ""}',
+        '{"stage": "canary", "percent": 5, "at": "x", "by": "", "reason": ""}',
+        '{"stage": "gone", "percent": 1, "at": 1, "by": "", "reason": ""}',
+        '{"stage": "canary"}',
+    ],
 )
 def test_an_override_that_was_not_written_by_a_store_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
