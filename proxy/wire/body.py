@@ -61,13 +61,13 @@ class RequestBody:
         sink.open_body(self)
         self._sink = sink
         buffer, self._buffer, self.buffered = self._buffer, [], 0
+        if not self.ended:
+            self.resume()  # before the write, which may pause it again
         if buffer:
             sink.write_body(b"".join(buffer))
         if self.ended:
             self._sink = None
             sink.end_body()
-        else:
-            self.resume()
 
     def detach(self) -> None:
         """Whatever still comes is of no use; the edge drops it or closes."""

@@ -9,6 +9,7 @@ can never answer another request (RFC 9112 6.3).
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Protocol, cast
 
 import httptools
@@ -37,6 +38,7 @@ from proxy.wire.timer import TimerWheel
 
 _MAX_HEAD_BYTES = 256 * 1024
 _MAX_HEADERS = 1000
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _MAX_INTERIM = 20  # 1xx answers before the final one
 
 
@@ -57,6 +59,8 @@ class ResponseSink(Protocol):
 
     source: Source | None
 
+    @property
+    def paused(self) -> bool: ...
     def write(self, data: bytes) -> None: ...
 
 
@@ -137,13 +141,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def begin(self, head: bytes, *, head_only: bool, body: bool, chunked: bool) -> None:
         """Start an exchange. `body`: `write_body`/`end_body` follow; `chunked`: their bytes are framed as chunks."""
-        assert self._transport is not None
         if self.reused:
             self._reset()
         self._exchange = True
         self._head_only = head_only
         self._body_open = body
         self._chunked_out = chunked
+        if self._transport is None or self._transport.is_closing():  # reset between accept and now
+            self._fail(UpstreamReset())
+            return
         self.sent = True
         self._transport.write(head)
 
@@ -175,6 +181,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._stall_s = stall_s
         self._sink = sink
         sink.source = self
+        if sink.paused:  # what was written before `source` was set has filled the client's buffer already
+            self.pause()
         try:
             self._flush()
             if not self._complete and self._error is None:
@@ -236,7 +244,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._upload = None
         if self._chunked_out:
             self._transport.write(b"0\r\n\r\n")
-        if self._head is None and self._waiter is not None:
+        if self._waiter is not None and not self._paused:
             self._pool.wheel.arm(self, self._loop.time() + self._stall_s)
 
     def abort_body(self, error: ProxyError) -> None:
@@ -249,7 +257,7 @@ class UpstreamConnection(asyncio.Protocol):
     def pause(self) -> None:
         self._paused = True
         self.deadline = None  # the client is slow, not the upstream
-        if not self._closing():
+        if not self._closing() and not self._complete:  # a complete one goes to the pool, which must hear its end
             assert self._transport is not None
             self._transport.pause_reading()
 
@@ -273,8 +281,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.wheel.arm(self, self._loop.time() + self._pool.body_s)
 
     def resume_writing(self) -> None:
+        self._unsent = 0
         if self._body_open:
             self.deadline = None
+            if self._sink is not None and not self._paused:
+                self._pool.wheel.arm(self, self._loop.time() + self._stall_s)
         if self._upload is not None:
             self._upload.resume()
 
@@ -284,10 +295,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = None
         if not self._exchange or self._transport is None:
             return
-        if self._body_open and self._head is None:
+        if self._body_open:
+            # An upstream that still takes bytes is not cut, nor one that waits for the client (the edge times that).
             unsent = self._transport.get_write_buffer_size()
-            if unsent < self._unsent:  # a slow upstream that still takes bytes is not cut
-                self._unsent = unsent
+            if not self._unsent or unsent < self._unsent:
+                self._unsent = unsent if self._unsent else 0
                 self._pool.wheel.arm(self, now + self._pool.body_s)
                 return
         self._fail(ResponseTimeout() if self._head is None else ResponseStalled())
@@ -377,6 +389,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if status < 100 or _CONTROL.search(self._reason):
+            raise UpstreamProtocol("The upstream sent an invalid status line.")
         if 100 <= status < 200:
             self._skip_interim(status)
             return
@@ -448,8 +462,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser = httptools.HttpResponseParser(self)
 
     def on_body(self, data: bytes) -> None:
-        if self._head_only:
-            raise UpstreamProtocol("A response to HEAD had a body.")
+        if self._head_only or self._head is None:
+            raise UpstreamProtocol("A response to HEAD, or an interim one, had a body.")
         self._chunks.append(data)
 
     def on_message_complete(self) -> None:

@@ -67,6 +67,7 @@ class Edge:
         self.timeouts = timeouts
         self.wheel = wheel
         self.draining = False
+        self.leaving = False  # a connection without a request is let go
         self.connections: set[EdgeProtocol] = set()
         self.idle: dict[EdgeProtocol, None] = {}
         self.deserted = asyncio.Event()
@@ -90,6 +91,7 @@ class Edge:
             self.deserted.set()
 
     def close_idle(self) -> None:
+        self.leaving = True
         for connection in list(self.idle):
             connection.close()
 
@@ -107,11 +109,13 @@ class EdgeProtocol(asyncio.Protocol):
     __slots__ = (
         "_answered_mark",
         "_body",
+        "_body_length",
         "_body_mark",
         "_busy",
         "_close_after",
         "_expect",
         "_half_closed",
+        "_head_due",
         "_head_fed",
         "_headers",
         "_in_head",
@@ -131,7 +135,6 @@ class EdgeProtocol(asyncio.Protocol):
         "_server_state",
         "_stopped",
         "_task",
-        "_timed_head",
         "_trailer_bytes",
         "_transport",
         "_unsent",
@@ -163,6 +166,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._responder: Responder | None = None
         self._body: RequestBody | None = None  # of the message that is being parsed
         self._body_mark = 0
+        self._body_length = 0
         self._expect = False
         self._rest = b""  # read but not parsed yet
         self._reading = True
@@ -171,7 +175,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._lingered = 0
         self._close_after = False  # the message that is being parsed is the last one
         self._in_head = False
-        self._timed_head = False
+        self._head_due: float | None = None
         self._head_fed = 0
         self._muted = False
         self._reprime: bytes | None = None
@@ -198,6 +202,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._scheme = "https"
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # typed for uvicorn's own protocols
         if self.shared.admit(self):
+            self.shared.idle[self] = None
             self._arm(self.shared.timeouts.head_s)
         else:
             self._reject(Overloaded())
@@ -206,10 +211,10 @@ class EdgeProtocol(asyncio.Protocol):
         if self._stopped:
             self._discard(len(data))
             return
-        if not self._rest and (len(data) <= _SLICE or self._body is not None):
-            self._feed(data)  # nearly always: the loop below costs as much as it does
+        if len(data) <= _SLICE and not self._rest and len(self._waiting) < _MAX_WAITING:
+            self._feed(data)  # nearly always: the loop of `_parse` costs as much again
         else:
-            self._rest += data
+            self._rest = self._rest + data if self._rest else data
         if self._rest:
             self._parse()
 
@@ -252,6 +257,8 @@ class EdgeProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._write_paused = False
         self.deadline = None
+        if self in self.shared.idle:
+            self._arm(self.shared.timeouts.keepalive_s)
         self._watch()
         if self._responder is not None and self._responder.source is not None:
             self._responder.source.resume()
@@ -263,16 +270,18 @@ class EdgeProtocol(asyncio.Protocol):
         while self._rest and not self._stopped:
             if len(self._waiting) >= _MAX_WAITING:
                 self._set_reading(False)
+                self._head_due = None  # fig is what it waits for, not the client
+                self._disarm()
                 return
-            if self._body is not None or len(self._rest) <= _SLICE:
+            size = _SLICE if self._body is None else max(_SLICE, self._body_length - self._body.received)
+            if len(self._rest) <= size:
                 data, self._rest = self._rest, b""
             else:
-                data, self._rest = self._rest[:_SLICE], self._rest[_SLICE:]
+                data, self._rest = self._rest[:size], self._rest[size:]
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
         if self._body is None:
-            self._in_head = True
             self._head_fed += len(data)
         assert self._parser is not None
         try:
@@ -308,6 +317,7 @@ class EdgeProtocol(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._muted:
             return
+        self._in_head = True
         self._url = b""
         self._headers = []
         self._trailer_bytes = 0
@@ -339,9 +349,10 @@ class EdgeProtocol(asyncio.Protocol):
             peer=self._peer,
             scheme=self._scheme,
         )
-        self._in_head = self._timed_head = False
+        self._in_head = False
+        self._head_due = None
         self._head_fed = 0
-        self.deadline = None
+        self._disarm()
         self._close_after = not self._parser.should_keep_alive()
         body = self._start_body(request)
         if request.length != 0 and self._parser.should_upgrade():
@@ -360,7 +371,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._body is not None:
             body, self._body = self._body, None
             body.end()
-            self.deadline = None
+            self._disarm()
             self._set_reading(True)
         if self._close_after:  # RFC 9112 9.6: nothing after it is processed
             self._stopped = True
@@ -373,6 +384,7 @@ class EdgeProtocol(asyncio.Protocol):
                 self._no_body.ended = True
             return self._no_body
         self._body = body = RequestBody(self, self.shared.limits.max_body_bytes)
+        self._body_length = request.length or 4 * _SLICE  # chunked: the end is not known
         self._body_mark = 0
         self._expect = request.fields.get(b"expect", b"").lower() == b"100-continue" and not request.http10
         return body
@@ -408,6 +420,7 @@ class EdgeProtocol(asyncio.Protocol):
                 self, body, head_only=request.method == "HEAD", http10=request.http10, close=turn.close
             )
             self._responder = responder
+            self._answered_mark = -1
             try:
                 await self.shared.handler.handle(request, body, responder)
             finally:
@@ -423,10 +436,14 @@ class EdgeProtocol(asyncio.Protocol):
             self._set_reading(True)
             if self._rest:
                 self._parse()
+            self._watch()
 
     def _await_request(self) -> None:
         self._busy = False
         if not self._in_head and self._body is None:
+            if self.shared.leaving:
+                self._finish_and_close()
+                return
             self.shared.idle[self] = None
             if not self._write_paused:
                 self._arm(self.shared.timeouts.keepalive_s)
@@ -438,13 +455,17 @@ class EdgeProtocol(asyncio.Protocol):
         self._stopped = True
         self._in_head = False
         self._rest = b""
-        self.deadline = None
+        self._disarm()
         if self._body is not None:
             self._body.fail(error)  # its request has been handed out: the handler answers
         else:
             self._enqueue(error)
 
     # --- writing -----------------------------------------------------------------------------------------------------
+
+    @property
+    def write_paused(self) -> bool:
+        return self._write_paused
 
     @property
     def draining(self) -> bool:
@@ -462,17 +483,29 @@ class EdgeProtocol(asyncio.Protocol):
         """100 Continue, once, if the client waits for it (RFC 9110 10.1.1)."""
         if self._expect and body is self._body and body.received == 0 and not body.ended:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._expect = False
+        if body is self._body:
+            self._expect = False
 
     def cut(self) -> None:
         if self._transport is not None:
             self._stopped = True
+            self._waiting.clear()
             self._transport.abort()
 
     def close(self) -> None:
         if self._transport is not None:
             self._stopped = True
-            self._transport.close()
+            self.shared.idle.pop(self, None)
+            self._close()
+
+    def _close(self) -> None:
+        """uvloop waits without end for the unsent bytes of a closed transport: `write_s` bounds that."""
+        assert self._transport is not None
+        self._unsent = self._transport.get_write_buffer_size()
+        if self._unsent:
+            self._write_paused = True
+            self._arm(self.shared.timeouts.write_s)
+        self._transport.close()
 
     def shutdown(self) -> None:
         """uvicorn's call at the end of its life: idle connections close, active ones after their answer."""
@@ -489,7 +522,7 @@ class EdgeProtocol(asyncio.Protocol):
         unread = self._body is not None or self._rest
         self._rest = b""
         if self._scheme == "https" or not (unread or not self._reading):
-            self._transport.close()
+            self._close()
             return
         self._lingering = True
         self._set_reading(True)
@@ -505,8 +538,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     def pause_body(self) -> None:
         self._set_reading(False)
-        if not self._write_paused:
-            self.deadline = None
+        self._disarm()
 
     def resume_body(self) -> None:
         self._set_reading(True)
@@ -523,6 +555,11 @@ class EdgeProtocol(asyncio.Protocol):
     def _arm(self, timeout_s: float) -> None:
         self.shared.wheel.arm(self, self._loop.time() + timeout_s)
 
+    def _disarm(self) -> None:
+        """Forget what the client owes; while a write is stalled the timer is that one's."""
+        if not self._write_paused:
+            self.deadline = None
+
     def _watch(self) -> None:
         """Start the timer of what the client owes: the rest of a head, absolute; or body bytes, by span."""
         if self._write_paused or self._transport is None:
@@ -532,11 +569,11 @@ class EdgeProtocol(asyncio.Protocol):
         if self._stopped:
             return
         if self._in_head:
-            if not self._timed_head:
-                self._timed_head = True
+            if self._head_due is None:
+                self._head_due = self._loop.time() + self.shared.timeouts.head_s
                 self.shared.idle.pop(self, None)
-                self._arm(self.shared.timeouts.head_s)
-        elif self._body is not None and self._reading and self.deadline is None:
+            self.shared.wheel.arm(self, self._head_due)
+        elif self._body is not None and self._reading and self.deadline is None and not self._expect:
             self._body_mark = self._body.received
             self._arm(self.shared.timeouts.body_s)
 
@@ -552,7 +589,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._expire_half_closed()
         elif self._body is not None:
             self._expire_body(self._body)
-        elif self._in_head and self._head_fed:
+        elif self._in_head:
             self._reject(HeadTimeout())
         elif not self._busy:
             self.close()

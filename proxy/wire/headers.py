@@ -33,6 +33,7 @@ PASS, DROP, FORWARDED, TRACESTATE = range(4)
 DATE, LENGTH, CONNECTION, CODING, KEEP_ALIVE, LOCATED = range(4, 10)
 
 _REMEMBERED_NAMES = 4096
+_REMEMBERED_BYTES = 64
 _ABSOLUTE = re.compile(rb"(?:https?:)?//([^/?#]+)", re.IGNORECASE)
 
 
@@ -44,9 +45,11 @@ class FieldKinds(dict[bytes, int]):
         self._classify = classify
 
     def __missing__(self, name: bytes) -> int:
-        if len(self) >= _REMEMBERED_NAMES:  # a hostile client invents names: forget, never grow
-            self.clear()
-        kind = self[name] = self._classify(name.lower())
+        kind = self._classify(name.lower())
+        if len(name) <= _REMEMBERED_BYTES:
+            if len(self) >= _REMEMBERED_NAMES:  # a hostile client invents names: forget, never grow
+                self.clear()
+            self[name] = kind
         return kind
 
 

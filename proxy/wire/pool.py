@@ -81,7 +81,8 @@ class EndpointPool:
         except BaseException:
             self.in_use -= 1
             raise
-        if transport.get_extra_info("peername")[:2] in self._own_addresses:
+        peer = transport.get_extra_info("peername")  # None where the peer has reset it already
+        if peer is not None and peer[:2] in self._own_addresses:
             self.in_use -= 1
             transport.abort()
             raise Loop("An upstream endpoint is this proxy itself.")

@@ -13,6 +13,8 @@ class Downstream(Protocol):
 
     @property
     def draining(self) -> bool: ...
+    @property
+    def write_paused(self) -> bool: ...
     def write(self, data: bytes) -> None: ...
     def writelines(self, data: tuple[bytes, ...]) -> None: ...
     def cut(self) -> None: ...
@@ -87,6 +89,10 @@ class Responder:
         elif last and self._chunked:
             parts.append(b"0\r\n\r\n")
         edge.write(b"".join(parts))
+
+    @property
+    def paused(self) -> bool:
+        return self._edge.write_paused
 
     def write(self, data: bytes) -> None:
         self.bytes_out += len(data)

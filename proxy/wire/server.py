@@ -59,12 +59,7 @@ class DataServer(QuietServer):
         times = self._drain()
         self._edge.draining = True
         await self._wait(times.delay_s)
-        for listener in sockets or ():
-            listener.listen(0)  # from now on the kernel queues no more than one new connection …
-        for _ in range(3):
-            await asyncio.sleep(0)  # … while those in the backlog are accepted: a close would reset them
-        for server in self.servers:
-            server.close()
+        await self._close_listeners(sockets or [])
         grace_s = min(_IDLE_GRACE_S, times.timeout_s)
         await self._wait(grace_s, self._edge.deserted)
         self._edge.close_idle()
@@ -72,6 +67,25 @@ class DataServer(QuietServer):
         for connection in list(self._edge.connections):
             connection.cut()
         await asyncio.sleep(0)
+
+    async def _close_listeners(self, sockets: list[socket.socket]) -> None:
+        """Take what the kernel has completed, then close at once: closing a listener resets its backlog."""
+        accepted: list[socket.socket] = []
+        for listener in sockets:
+            listener.setblocking(False)
+            listener.listen(0)  # from now on the kernel queues no more than one new connection
+            with contextlib.suppress(OSError):
+                while True:
+                    accepted.append(listener.accept()[0])
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in accepted:
+            connection.setblocking(False)
+            with contextlib.suppress(OSError):
+                await loop.connect_accepted_socket(
+                    lambda: EdgeProtocol(self.config, self.server_state, {}, loop), connection, ssl=self.config.ssl
+                )
 
     def hurry(self) -> None:
         """End now: the second signal."""

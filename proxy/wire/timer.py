@@ -64,8 +64,8 @@ class TimerWheel:
         self._turn(loop)
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._handle = loop.call_later(self.tick_s, self._turn, loop)  # first: a failing `expire` must not stop time
         self.advance(loop.time())
-        self._handle = loop.call_later(self.tick_s, self._turn, loop)
 
     def stop(self) -> None:
         if self._handle is not None:
