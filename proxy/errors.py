@@ -6,6 +6,7 @@
     │   ├── AmbiguousPath             400     ambiguous_path
     │   ├── RouteNotFound             404     no_route
     │   ├── MethodNotAllowed          405     method_not_allowed
+    │   ├── BodyCut                   400     client_gone
     │   ├── BodyTooLarge              413     body_too_large
     │   ├── HeadTooLarge              431     head_too_large        (414 for the target)
     │   ├── BodyTimeout               408     body_timeout
@@ -97,6 +98,12 @@ class MethodNotAllowed(Rejected):
 
 class BodyTooLarge(Rejected):
     status, cause, title = 413, "body_too_large", "Body too large"
+
+
+class BodyCut(Rejected):
+    """The client closed its direction in the middle of a body: nobody gets that body as complete (RFC 9112 8)."""
+
+    status, cause, title = 400, "client_gone", "Request body cut short"
 
 
 class HeadTooLarge(Rejected):

@@ -36,3 +36,10 @@ class Exchange:
     status: int = 0
     bytes_out: int = 0
     error: ProxyError | None = None
+
+    @property
+    def seam(self) -> str | None:
+        """Whose request it is: known from the route on, so also of one that is refused before a side is decided."""
+        if self.decision is not None:
+            return self.decision.seam
+        return None if self.route is None else self.route.seam

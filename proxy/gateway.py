@@ -274,7 +274,7 @@ class Gateway:
                     bytes_out=responder.bytes_out,
                     duration_s=duration_s,
                     upstream_s=exchange.upstream_s,
-                    seam=decision.seam if decision else None,
+                    seam=exchange.seam,
                     route=exchange.route.pattern if exchange.route else None,
                     side=decision.side if decision else None,
                     upstream=decision.upstream if decision else None,

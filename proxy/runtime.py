@@ -20,7 +20,7 @@ from proxy.config.load import Loaded
 from proxy.config.model import Settings, UpstreamConfig
 from proxy.errors import ConfigError, Conflict, StoreError, UnknownSeam, VersionMismatch
 from proxy.events import Emit, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
-from proxy.snapshot import EMPTY, Latch, SeamRecord, SeamState, Snapshot, compile_now, compiling, in_the_way, share
+from proxy.snapshot import EMPTY, Latch, SeamRecord, SeamState, Snapshot, breaches, compile_now, compiling, share
 from proxy.state.store import Action, NewRow, Store
 from proxy.upstreams.upstream import Upstream
 
@@ -262,8 +262,7 @@ class Runtime:
         restart = _needs_restart(self._startup_settings, loaded.settings)
         self._emit(Reloaded(fingerprint, len(fresh.states), moved, overridden, restart))
         await self._audit(old, moved, author)
-        against = tuple(filter(None, (in_the_way(fresh, name, fresh.states[name].stage) for name in moved)))
-        return ReloadResult(True, fingerprint, overridden, absorbed, restart, warnings + against)
+        return ReloadResult(True, fingerprint, overridden, absorbed, restart, warnings + breaches(fresh))
 
     async def _compile(self, loaded: Loaded) -> Snapshot:
         steps = compiling(loaded, self.records)
@@ -293,9 +292,8 @@ class Runtime:
                 await self._persist(name, record, row)
             except StoreError:
                 break  # override and YAML are equal: keeping both changes nothing, and the reload must not wait
-            if name not in self._undurable:
-                self.records[name] = record
-                absorbed.append(name)
+            self.records[name] = replace(self._bumped(name), override=None)  # a latch that came meanwhile stays
+            absorbed.append(name)
         return tuple(absorbed)
 
     async def _audit(self, old: Snapshot, moved: tuple[str, ...], author: Author) -> None:

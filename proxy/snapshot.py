@@ -139,6 +139,22 @@ def in_the_way(snapshot: Snapshot, name: str, wanted: Stage) -> str | None:
     return None
 
 
+def breaches(snapshot: Snapshot) -> tuple[str, ...]:
+    """What `requires` and the policy would forbid today but is so: a reload may not refuse it, since the file alone is
+    sound and what breaks it (a rollback, an override) is an operator's doing."""
+    found = [
+        f"seam {name!r} is at stage {state.stage} but requires {', '.join(missing)} to be extracted"
+        for name, state in snapshot.states.items()
+        if is_moved(state.stage)
+        and (missing := [other for other in state.config.requires if not _is_extracted(snapshot, other)])
+    ]
+    active = [name for name, state in snapshot.states.items() if state.stage == "canary"]
+    limit = snapshot.settings.policy.max_active_seams
+    if limit is not None and len(active) > limit:
+        found.append(f"policy.max_active_seams is {limit} but {', '.join(active)} are in canary")
+    return tuple(found)
+
+
 def _is_extracted(snapshot: Snapshot, name: str) -> bool:
     required = snapshot.states.get(name)
     return required is not None and required.stage in ("extracted", "retired")

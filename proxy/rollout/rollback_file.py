@@ -30,9 +30,12 @@ class RollbackFiles:
 
     def _reason(self, name: str) -> str:
         try:
-            # O_NONBLOCK: the name alone rolls back, and a FIFO must not stop the event loop
-            with os.fdopen(os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-                line = file.read(_MAX_REASON_BYTES).partition(b"\n")[0].decode("utf-8", "replace")
+            # The name alone rolls back: a FIFO must not stop the event loop for its reason.
+            file = os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                line = os.read(file, _MAX_REASON_BYTES).partition(b"\n")[0].decode("utf-8", "replace")
+            finally:
+                os.close(file)
         except OSError:
             line = ""
         line = "".join(letter if letter.isprintable() else " " for letter in line).strip()

@@ -63,6 +63,8 @@ def resume(author: Author, percent: float | None) -> Plan:
     def plan(state: SeamState, snapshot: Snapshot) -> SeamRecord:
         if state.record.latch is None:
             raise Conflict(f"Seam {state.name!r} is not rolled back: there is nothing to resume.")
+        if percent is not None and state.unlatched[0] == "retired":
+            raise Conflict(f"Seam {state.name!r} is retired: the legacy side has no code for it any more.")
         check_move(state, snapshot, "canary" if percent is not None else state.unlatched[0])
         record = replace(state.record, latch=None)
         if percent is None:

@@ -84,7 +84,7 @@ class Metrics(Collector):
 
     def record(self, exchange: Exchange, seconds: float) -> None:
         decision, error = exchange.decision, exchange.error
-        seam, side = (decision.seam, decision.side) if decision is not None else (NOBODY, NOBODY)
+        seam, side = (decision.seam, decision.side) if decision is not None else (exchange.seam or NOBODY, NOBODY)
         method = exchange.request.method
         self.meter(seam, side).count(method if method in _METHODS else "_OTHER", exchange.status, seconds)
         if error is None:

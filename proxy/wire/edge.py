@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 from proxy.config.model import Limits, ServerTimeouts
 from proxy.errors import (
     BadRequest,
+    BodyCut,
     BodyTimeout,
     ClientGone,
     HeadTimeout,
@@ -220,7 +221,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         if self._body is not None:
-            self._body.fail(BadRequest("The request body was cut short."))
+            self._body.fail(BodyCut())
         if self._scheme == "https" or self._lingering:
             return False
         # A client may close its direction only and still read the answers that it is owed (RFC 9112 9.6).

@@ -122,7 +122,7 @@ class Rig:
             store,
             load=self._load,
             make_upstream=_make_upstream,
-            emit=self.events.append,
+            emit=self._emit,
             on_swap=_ignore,
             clock=lambda: 1.0,
         )
@@ -165,6 +165,9 @@ class Rig:
         if text is not None:
             self.path.write_text(text)
         return await self.runtime.reload(_author("file"))
+
+    def _emit(self, event: Event) -> None:
+        self.events.append(event)
 
     async def _load(self) -> Loaded:
         return self._load_now()
