@@ -37,7 +37,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket, origin: Origin) -> None:
         self.sock = sock
-        self.origin = origin
+        self.requests = origin.requests  # of this script: what a `reset` left behind goes to the old list
         self.buffer = b""
         self.eof = False
 
@@ -60,7 +60,7 @@ class Connection:
         lines = head.decode("latin-1").split("\r\n")
         fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]
         request = Request(lines[0], fields, head + b"\r\n\r\n")
-        self.origin.requests.append(request)
+        self.requests.append(request)
         return request
 
     def read_body(self, request: Request) -> bytes:
@@ -171,8 +171,7 @@ class Origin:
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
-        self.connections.clear()
-        self.requests.clear()
+        self.connections, self.requests = [], []
 
     def _accept(self) -> None:
         while True:
