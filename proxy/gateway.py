@@ -128,15 +128,17 @@ class Gateway:
     def _identify(self, exchange: Exchange) -> None:
         request = exchange.request
         fields = request.fields
-        trusted = exchange.peer_trusted = self.trust.trusts(request.peer)
-        exchange.client_ip = (
-            self.trust.client_ip(request.peer, fields.get(b"x-forwarded-for")) if trusted else request.peer
-        )
+        exchange.client_ip = request.peer
+        trusted = self.trust.anybody and self.trust.trusts(request.peer)
+        if trusted:
+            exchange.peer_trusted = True
+            exchange.client_ip = self.trust.client_ip(request.peer, fields.get(b"x-forwarded-for"))
         now_ms = int(self._clock() * 1000)
         exchange.request_id = request_id(fields.get(b"x-request-id"), trusted, now_ms, self._rng)
         parent = fields.get(b"traceparent")
         exchange.traceparent, exchange.trace_id = child(parent, self._rng)
-        exchange.continues = parent is not None and exchange.trace_id.encode("ascii") in parent
+        if parent is not None:
+            exchange.continues = exchange.trace_id.encode("ascii") in parent
         via = fields.get(b"via")
         if via is not None and (self._via in via or via.count(b",") >= _MAX_VIA):
             raise Loop("The request has passed this proxy before.")
@@ -192,11 +194,11 @@ class Gateway:
         begun = self._monotonic()
         upstream.in_flight += 1
         try:
-            response_s, by_deadline = _response_timeout(exchange, upstream, begun)
+            left_s = decision.deadline_s - (begun - exchange.started)
             try:
-                connection, answer = await upstream.send(endpoint, head, request, body, response_s)
+                connection, answer = await upstream.send(endpoint, head, request, body, left_s)
             except ResponseTimeout as error:
-                if by_deadline:
+                if left_s < upstream.config.timeouts.response_s:
                     raise DeadlineExceeded from error
                 raise
             try:
@@ -308,15 +310,6 @@ def _no_route(snapshot: Snapshot, request: RequestHead) -> ProxyError:
     if allow and request.method not in allow:
         return MethodNotAllowed(f"{request.method} is not served here.", allow)
     return RouteNotFound("No seam claims this request and there is no `default`.")
-
-
-def _response_timeout(exchange: Exchange, upstream: Upstream, now: float) -> tuple[float, bool]:
-    """Seconds for the response head, and whether it is the seam's deadline that ends them."""
-    response_s = upstream.config.timeouts.response_s
-    if exchange.route is None:
-        return response_s, False
-    left = exchange.snapshot.states[exchange.route.seam].config.deadline_s - (now - exchange.started)
-    return (left, True) if left < response_s else (response_s, False)
 
 
 def _debug_lines(exchange: Exchange, decision: Decision, now: float) -> Headers:

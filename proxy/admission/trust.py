@@ -14,6 +14,7 @@ class Trust:
     def __init__(self, cidrs: Iterable[str]) -> None:
         self._networks = tuple(ip_network(cidr, strict=False) for cidr in cidrs)
         self._peers: dict[str, bool] = {}
+        self.anybody = bool(self._networks)
 
     def trusts(self, peer: str) -> bool:
         """Whether the X-Forwarded-* of this address are believed. Answers are remembered: peers repeat."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from math import inf
 from typing import Literal
 
 from proxy.config.model import Force, Rewrite, SeamConfig, Stage
@@ -26,13 +27,15 @@ Reason = Literal["rolled_back", "retired", "forced", "stage", "bucket", "default
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who answers and why. `rewrite` is what the target needs on that side: never anything on legacy."""
+    """Who answers and why. `rewrite` is what the target needs on that side: never anything on legacy.
+    `deadline_s` is the seam's: from request complete to the final response head."""
 
     seam: str
     side: Side
     upstream: str
     reason: Reason
     rewrite: Rewrite | None
+    deadline_s: float = inf
 
 
 ByRoute = tuple[Decision, ...]
@@ -158,7 +161,9 @@ class _Sides:
     def legacy(self, reason: Reason) -> ByRoute:
         if self.seam.legacy is None:
             raise ValueError(f"seam {self.name!r} has no legacy upstream; name one, or set `default`")
-        return (Decision(self.name, "legacy", self.seam.legacy, reason, None),) * len(self.seam.routes)
+        return (Decision(self.name, "legacy", self.seam.legacy, reason, None, self.seam.deadline_s),) * len(
+            self.seam.routes
+        )
 
     def extracted(self, reason: Reason) -> ByRoute:
         """Of a seam that was never cut, the legacy side."""
@@ -166,7 +171,9 @@ class _Sides:
         if upstream is None:
             return self.legacy("stage")
         rewrites = (route.rewrite or self.seam.rewrite for route in self.seam.routes)
-        return tuple(Decision(self.name, "extracted", upstream, reason, rewrite) for rewrite in rewrites)
+        return tuple(
+            Decision(self.name, "extracted", upstream, reason, rewrite, self.seam.deadline_s) for rewrite in rewrites
+        )
 
 
 def _settled(sides: _Sides, stage: Stage, limit: int, latched: bool) -> ByRoute | None:

@@ -86,7 +86,8 @@ class Metrics(Collector):
         decision, error = exchange.decision, exchange.error
         seam, side = (decision.seam, decision.side) if decision is not None else (exchange.seam or NOBODY, NOBODY)
         method = exchange.request.method
-        self.meter(seam, side).count(method if method in _METHODS else "_OTHER", exchange.status, seconds)
+        meter = self.meters.get((seam, side)) or self.meter(seam, side)
+        meter.count(method if method in _METHODS else "_OTHER", exchange.status, seconds)
         if error is None:
             return
         if isinstance(error, UpstreamError):

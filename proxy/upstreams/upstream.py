@@ -62,13 +62,15 @@ class Upstream:
         return endpoint.authority if self.config.host == "endpoint" else self.config.host.encode("ascii")
 
     async def send(
-        self, endpoint: Endpoint, head: bytes, request: RequestHead, body: RequestBody, response_s: float
+        self, endpoint: Endpoint, head: bytes, request: RequestHead, body: RequestBody, left_s: float
     ) -> tuple[UpstreamConnection, ResponseHead]:
-        """One exchange up to the final response head. The caller owes `release`, unless this raises.
+        """One exchange up to the final response head, within `left_s` seconds. The caller owes `release`, unless this
+        raises.
 
         A kept connection that the upstream closed just as we wrote gets one more try on a fresh one: only if no byte
         came back, and the request is idempotent and has no body that is gone (RFC 9112 9.3.1).
         """
+        response_s = min(self.config.timeouts.response_s, left_s)
         connection = endpoint.pool.take_idle()
         if connection is not None:
             try:

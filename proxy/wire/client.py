@@ -39,6 +39,8 @@ from proxy.wire.timer import TimerWheel
 _MAX_HEAD_BYTES = 256 * 1024
 _MAX_HEADERS = 1000
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# llhttp has found the head well-formed; this takes its fields in one call, where a callback a header costs 0.4 µs each.
+_FIELD = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 _MAX_INTERIM = 20  # 1xx answers before the final one
 
 
@@ -75,15 +77,14 @@ class UpstreamConnection(asyncio.Protocol):
         "_error",
         "_exchange",
         "_head",
-        "_head_bytes",
         "_head_only",
-        "_headers",
         "_interim",
         "_keep",
         "_loop",
         "_parser",
         "_paused",
         "_pool",
+        "_raw",
         "_reason",
         "_sink",
         "_stall_s",
@@ -98,7 +99,6 @@ class UpstreamConnection(asyncio.Protocol):
         "idle_since",
         "keepalive_s",
         "reused",
-        "sent",
     )
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
@@ -118,8 +118,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._head: ResponseHead | None = None
-        self._head_bytes = 0
-        self._headers: Headers = []
+        self._raw = b""  # what was read of the head
         self._reason = b""
         self._chunks: list[bytes] = []
         self._sink: ResponseSink | None = None
@@ -134,7 +133,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self._stall_s = 0.0
         self._unsent = 0
-        self.sent = False  # any byte of the request may have left
         self.answered = False  # any byte of an answer came
 
     # --- the exchange, called by the forwarding task -------------------------------------------------------------
@@ -150,7 +148,6 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():  # reset between accept and now
             self._fail(UpstreamReset())
             return
-        self.sent = True
         self._transport.write(head)
 
     async def response(self, timeout_s: float) -> ResponseHead:
@@ -203,7 +200,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = False
         self.deadline = None
         self._upload = None
-        if self._complete and self._keep and not self._body_open and self._error is None and not self._closing():
+        if self._complete and self._keep and not self._body_open and self._error is None and not self.closing:
             self._pool.put(self)
         else:
             self.abort()
@@ -212,13 +209,9 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _closing(self) -> bool:
-        return self._transport is None or self._transport.is_closing()
-
     @property
-    def usable(self) -> bool:
-        """May take a request now."""
-        return not self._exchange and not self._closing()
+    def closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
 
     @property
     def busy(self) -> bool:
@@ -257,7 +250,7 @@ class UpstreamConnection(asyncio.Protocol):
     def pause(self) -> None:
         self._paused = True
         self.deadline = None  # the client is slow, not the upstream
-        if not self._closing() and not self._complete:  # a complete one goes to the pool, which must hear its end
+        if not self.closing and not self._complete:  # a complete one goes to the pool, which must hear its end
             assert self._transport is not None
             self._transport.pause_reading()
 
@@ -266,7 +259,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._resume_reading()
 
     def _resume_reading(self) -> None:
-        if self._closing() or self._complete:
+        if self.closing or self._complete:
             return
         assert self._transport is not None
         self._transport.resume_reading()
@@ -318,7 +311,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.answered = True
         if self._head is None:
-            self._head_bytes += len(data)
+            self._raw = self._raw + data if self._raw else data.lstrip(b"\r\n")
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -328,7 +321,7 @@ class UpstreamConnection(asyncio.Protocol):
             if not self._complete:
                 ours = error.__context__
                 self._fail(ours if isinstance(ours, ProxyError) else UpstreamProtocol())
-        if self._head is None and self._head_bytes > _MAX_HEAD_BYTES:
+        if self._head is None and len(self._raw) > _MAX_HEAD_BYTES:
             self._fail(UpstreamProtocol("The upstream's response head is too large."))
         if self._error is not None or self._complete:
             self.deadline = None
@@ -337,7 +330,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _flush(self) -> None:
         """Hand on what was parsed from one read; without a sink hold this one read and stop reading."""
         if self._sink is None:
-            if self._head is not None and not self._complete and not self._closing():
+            if self._head is not None and not self._complete and not self.closing:
                 assert self._transport is not None
                 self._transport.pause_reading()
             return
@@ -383,54 +376,51 @@ class UpstreamConnection(asyncio.Protocol):
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head is None:  # trailers come here too, and never belong among headers (RFC 9110 6.5.1)
-            self._headers.append((name, value))
-
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 100 or _CONTROL.search(self._reason):
             raise UpstreamProtocol("The upstream sent an invalid status line.")
-        if 100 <= status < 200:
-            self._skip_interim(status)
+        raw = self._raw
+        end = raw.find(b"\r\n\r\n")
+        if status < 200:
+            self._skip_interim(status, raw[end + 4 :])
             return
-        if len(self._headers) > _MAX_HEADERS or self._head_bytes > _MAX_HEAD_BYTES:
-            self._check_size()
-        self._head = self._read_head(status)
+        headers: Headers = _FIELD.findall(raw, 0, end)
+        self._raw = b""
+        if end > _MAX_HEAD_BYTES or len(headers) > _MAX_HEADERS:
+            raise UpstreamProtocol("The upstream's response head is too large.")
+        if raw.find(b" \r\n", 0, end + 2) > 0 or raw.find(b"\t\r\n", 0, end + 2) > 0:
+            headers = [(name, value.rstrip(b" \t")) for name, value in headers]  # RFC 9112 5.1
+        self._head = self._read_head(status, headers)
         if self._head_only or status in (204, 304):
             self._finish_bodyless()
         if self._sink is None:
             self._wake()
 
-    def _check_size(self) -> None:
-        """The bytes counted include what came of the body in the same read, so the sum is made only past the limit."""
-        size = sum(len(name) + len(value) + 4 for name, value in self._headers)
-        if len(self._headers) > _MAX_HEADERS or size > _MAX_HEAD_BYTES:
-            raise UpstreamProtocol("The upstream's response head is too large.")
-
-    def _skip_interim(self, status: int) -> None:
+    def _skip_interim(self, status: int, rest: bytes) -> None:
         self._interim += 1
         if status == 101 or self._interim > _MAX_INTERIM:
             raise UpstreamProtocol("The upstream sent an interim response that nobody asked for.")
-        self._headers = []
+        self._raw = rest
         self._reason = b""
 
-    def _read_head(self, status: int) -> ResponseHead:
+    def _read_head(self, status: int, headers: Headers) -> ResponseHead:
         kinds = self._pool.kinds
         lines: Headers = []
+        keep = lines.append
         named: frozenset[bytes] = frozenset()
         length: int | None = None
         chunked = dated = located = False
-        for line in self._headers:
+        for line in headers:
             kind = kinds[line[0]]
             if kind == PASS:
-                lines.append(line)
+                keep(line)
             elif kind == DATE:
                 dated = True
-                lines.append(line)
+                keep(line)
             elif kind == LOCATED:
                 located = True
-                lines.append(line)
+                keep(line)
             elif kind == LENGTH:
                 length = int(line[1])  # llhttp has checked digits, range and uniqueness
             elif kind == CONNECTION:

@@ -299,7 +299,8 @@ class EdgeProtocol(asyncio.Protocol):
             self._reject(BadRequest(f"{error}."))
         if self._in_head and self._head_fed > self.shared.limits.max_head_bytes:
             self._reject(TargetTooLong() if len(self._url) * 2 > self._head_fed else HeadTooLarge())
-        self._watch()
+        if self._in_head or self._body is not None:
+            self._watch()
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """fig does not switch protocols here, so the message goes on as HTTP/1.1 (RFC 9110 7.8).
@@ -434,10 +435,12 @@ class EdgeProtocol(asyncio.Protocol):
             if responder.close or (self._stopped and not self._waiting):
                 self._finish_and_close()
                 return
-            self._set_reading(True)
+            if not self._reading:
+                self._set_reading(True)
             if self._rest:
                 self._parse()
-            self._watch()
+            if self._half_closed or self._in_head or self._body is not None:
+                self._watch()
 
     def _await_request(self) -> None:
         self._busy = False

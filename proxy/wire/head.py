@@ -45,7 +45,9 @@ def read_head(
     if method in ("CONNECT", "TRACE"):
         raise RefusedMethod(f"{method} is not served.")
     target, host = _read_target(method, url, fields.get(b"host"), version)
-    length = _read_length(fields, version, limits.max_body_bytes)
+    length: int | None = 0
+    if b"content-length" in fields or b"transfer-encoding" in fields:
+        length = _read_length(fields, version, limits.max_body_bytes)
     return RequestHead(method, target, host, headers, fields, length, version == "1.0", peer, scheme)
 
 

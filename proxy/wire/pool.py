@@ -56,7 +56,7 @@ class EndpointPool:
         now = self._clock()
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and now - connection.idle_since < connection.keepalive_s:
+            if not connection.closing and now - connection.idle_since < connection.keepalive_s:
                 connection.reused = True
                 self.in_use += 1
                 return connection

@@ -141,7 +141,7 @@ def test_seams_of_one_group_share_buckets() -> None:
 def test_decisions_name_seam_and_upstream_and_are_made_once() -> None:
     split = planned(catalog(), "extracted")
     decision = decide(split, compiled(), request(), {}, "", never)
-    assert decision == Decision("catalog", "extracted", "catalog", "stage", None)
+    assert decision == Decision("catalog", "extracted", "catalog", "stage", None, 60)
     assert decide(split, compiled(), request(), {}, "", never) is decision
     assert decide(planned(catalog(), "legacy"), compiled(), request(), {}, "", never).upstream == "monolith"
 
