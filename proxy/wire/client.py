@@ -44,6 +44,12 @@ _FIELD = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 _MAX_INTERIM = 20  # 1xx answers before the final one
 
 
+def _stripped(name: bytes, value: bytes) -> bytes:
+    """llhttp takes `chunked` before spaces, not before a tab, for the chunked coding: neither do we, so that both read
+    one framing."""
+    return value.rstrip(b" " if name.lower() == b"transfer-encoding" else b" \t")
+
+
 class Pool(Protocol):
     """Where the connection came from and may go back to."""
 
@@ -390,7 +396,7 @@ class UpstreamConnection(asyncio.Protocol):
         if end > _MAX_HEAD_BYTES or len(headers) > _MAX_HEADERS:
             raise UpstreamProtocol("The upstream's response head is too large.")
         if raw.find(b" \r\n", 0, end + 2) > 0 or raw.find(b"\t\r\n", 0, end + 2) > 0:
-            headers = [(name, value.rstrip(b" \t")) for name, value in headers]  # RFC 9112 5.1
+            headers = [(name, _stripped(name, value)) for name, value in headers]  # RFC 9112 5.1
         self._head = self._read_head(status, headers)
         if self._head_only or status in (204, 304):
             self._finish_bodyless()

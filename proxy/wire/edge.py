@@ -258,6 +258,8 @@ class EdgeProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._write_paused = False
         self.deadline = None
+        if self._busy:  # a turn may wait for this
+            self._wake()
         if self in self.shared.idle:
             self._arm(self.shared.timeouts.keepalive_s)
         self._watch()
@@ -397,11 +399,15 @@ class EdgeProtocol(asyncio.Protocol):
         self._waiting.append(turn)
         if self._task is None:
             self._task = self._loop.create_task(self._serve())
-        elif self._ready is not None and not self._ready.done():
-            self._ready.set_result(None)
+        else:
+            self._wake()
         if not self._busy:
             self._busy = True
             self.shared.idle.pop(self, None)
+
+    def _wake(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
 
     async def _serve(self) -> None:
         """Answer one turn after another. One task a connection, from its first request on: one a request would cost
@@ -411,6 +417,11 @@ class EdgeProtocol(asyncio.Protocol):
                 self._await_request()
                 self._ready = self._loop.create_future()
                 await self._ready
+            while self._write_paused:  # a client that does not read its answers gets no more of them
+                self._ready = self._loop.create_future()
+                await self._ready
+            if self._transport is None or self._transport.is_closing():
+                return
             turn = self._waiting.popleft()
             if isinstance(turn, ProxyError):
                 responder = Responder(self, None, head_only=False, http10=False, close=True)
@@ -441,6 +452,8 @@ class EdgeProtocol(asyncio.Protocol):
                 self._parse()
             if self._half_closed or self._in_head or self._body is not None:
                 self._watch()
+            if self._waiting:
+                await asyncio.sleep(0)  # pipelined requests that fig answers by itself never keep others waiting
 
     def _await_request(self) -> None:
         self._busy = False

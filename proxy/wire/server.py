@@ -73,7 +73,6 @@ class DataServer(QuietServer):
         accepted: list[socket.socket] = []
         for listener in sockets:
             listener.setblocking(False)
-            listener.listen(0)  # from now on the kernel queues no more than one new connection
             with contextlib.suppress(OSError):
                 while True:
                     accepted.append(listener.accept()[0])
