@@ -11,7 +11,7 @@ from proxy.errors import UpstreamReset
 from proxy.messages import RequestHead, ResponseHead
 from proxy.wire.body import RequestBody
 from proxy.wire.client import UpstreamConnection
-from proxy.wire.headers import FieldKinds, Internal, response_kind
+from proxy.wire.headers import Internal, Shapes
 from proxy.wire.pool import EndpointPool
 from proxy.wire.timer import TimerWheel
 
@@ -43,8 +43,8 @@ class Upstream:
         self.config = config
         self.in_flight = 0
         self.reconnects = 0
-        kinds = FieldKinds(response_kind)
-        self.endpoints = tuple(_endpoint(url, config, wheel, own_addresses, kinds) for url in config.endpoints)
+        shapes = Shapes()
+        self.endpoints = tuple(_endpoint(url, config, wheel, own_addresses, shapes) for url in config.endpoints)
         self.internal = _internal(config.endpoints)
         self._turn = cycle(self.endpoints)
 
@@ -122,7 +122,7 @@ def _endpoint(
     config: UpstreamConfig,
     wheel: TimerWheel,
     own_addresses: frozenset[tuple[str, int]],
-    kinds: FieldKinds,
+    shapes: Shapes,
 ) -> Endpoint:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 80
@@ -133,7 +133,7 @@ def _endpoint(
         connect_s=config.timeouts.connect_s,
         body_s=config.timeouts.body_s,
         keepalive_s=_KEEPALIVE_S,
-        kinds=kinds,
+        shapes=shapes,
         own_addresses=own_addresses,
     )
     return Endpoint(pool, parts.netloc.encode("ascii"))

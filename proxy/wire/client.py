@@ -23,17 +23,7 @@ from proxy.errors import (
 )
 from proxy.messages import Headers, ResponseHead
 from proxy.wire.body import HIGH_WATER, Source
-from proxy.wire.headers import (
-    CODING,
-    CONNECTION,
-    DATE,
-    KEEP_ALIVE,
-    LENGTH,
-    LOCATED,
-    PASS,
-    FieldKinds,
-    connection_tokens,
-)
+from proxy.wire.headers import Shapes, connection_tokens
 from proxy.wire.timer import TimerWheel
 
 _MAX_HEAD_BYTES = 256 * 1024
@@ -56,7 +46,7 @@ class Pool(Protocol):
     wheel: TimerWheel
     body_s: float
     keepalive_s: float
-    kinds: FieldKinds
+    shapes: Shapes
 
     def put(self, connection: UpstreamConnection) -> None: ...
     def forget(self, connection: UpstreamConnection) -> None: ...
@@ -411,38 +401,25 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason = b""
 
     def _read_head(self, status: int, headers: Headers) -> ResponseHead:
-        kinds = self._pool.kinds
-        lines: Headers = []
-        keep = lines.append
-        named: frozenset[bytes] = frozenset()
+        shape = self._pool.shapes[tuple([name for name, _ in headers])]
+        lines = list(shape.keep(headers))
         length: int | None = None
-        chunked = dated = located = False
-        for line in headers:
-            kind = kinds[line[0]]
-            if kind == PASS:
-                keep(line)
-            elif kind == DATE:
-                dated = True
-                keep(line)
-            elif kind == LOCATED:
-                located = True
-                keep(line)
-            elif kind == LENGTH:
-                length = int(line[1])  # llhttp has checked digits, range and uniqueness
-            elif kind == CONNECTION:
-                named |= connection_tokens(line[1])
-            elif kind == CODING:
-                if chunked or line[1].lower() != b"chunked":
-                    raise UpstreamProtocol("The upstream used an unknown transfer coding.")
-                chunked = True
-            elif kind == KEEP_ALIVE:
-                self._note_keepalive(line[1])
+        if shape.length >= 0:
+            length = int(headers[shape.length][1])  # llhttp has checked digits, range and uniqueness
+        elif shape.coding < 0:
+            self._until_close = True
+        elif headers[shape.coding][1].lower() != b"chunked":
+            raise UpstreamProtocol("The upstream used an unknown transfer coding.")
+        if shape.keepalive >= 0:
+            self._note_keepalive(headers[shape.keepalive][1])
         self._keep = self._parser.should_keep_alive()
-        self._until_close = length is None and not chunked
-        if named:
-            lines = [line for line in lines if line[0].lower() not in named]
-            dated = dated and b"date" not in named
-        return ResponseHead(status, self._reason, lines, length, dated, located)
+        dated = shape.dated
+        for position in shape.connections:
+            named = connection_tokens(headers[position][1])
+            if named:
+                lines = [line for line in lines if line[0].lower() not in named]
+                dated = dated and b"date" not in named
+        return ResponseHead(status, self._reason, lines, length, dated, shape.located)
 
     def _note_keepalive(self, value: bytes) -> None:
         """`Keep-Alive: timeout=N`: leave a second before the upstream does (RFC 2068 19.7.1.1, still in wide use)."""

@@ -33,6 +33,20 @@ def read_head(
         raise HeadTooLarge(f"More than {limits.max_headers} header lines.")
     if fed > limits.max_head_bytes:
         _check_size(url, headers, limits)
+    fields = {name.lower(): value for name, value in headers}
+    if len(fields) != len(headers):
+        fields = _joined(headers)
+    if method in ("CONNECT", "TRACE"):
+        raise RefusedMethod(f"{method} is not served.")
+    target, host = _read_target(method, url, fields.get(b"host"), version)
+    length: int | None = 0
+    if b"content-length" in fields or b"transfer-encoding" in fields:
+        length = _read_length(fields, version, limits.max_body_bytes)
+    return RequestHead(method, target, host, headers, fields, length, version == "1.0", peer, scheme)
+
+
+def _joined(headers: Headers) -> dict[bytes, bytes]:
+    """Lines of one name joined (RFC 9110 5.3), those of Cookie as cookies (RFC 6265 5.4)."""
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
         low = name.lower()
@@ -42,13 +56,7 @@ def read_head(
             raise BadRequest(f"More than one {low.decode('ascii')} field.")
         else:
             fields[low] += (b"; " if low == b"cookie" else b", ") + value
-    if method in ("CONNECT", "TRACE"):
-        raise RefusedMethod(f"{method} is not served.")
-    target, host = _read_target(method, url, fields.get(b"host"), version)
-    length: int | None = 0
-    if b"content-length" in fields or b"transfer-encoding" in fields:
-        length = _read_length(fields, version, limits.max_body_bytes)
-    return RequestHead(method, target, host, headers, fields, length, version == "1.0", peer, scheme)
+    return fields
 
 
 def _check_size(url: bytes, headers: Headers, limits: Limits) -> None:

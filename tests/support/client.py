@@ -29,10 +29,18 @@ class Answer:
 
 
 class RawClient:
-    """One connection to `(host, port)`."""
+    """One connection to `(host, port)`; `window_bytes` makes the kernel take little ahead of the reader."""
 
-    def __init__(self, address: tuple[str, int], timeout_s: float = 10.0) -> None:
-        self.sock = socket.create_connection(address, timeout=timeout_s)
+    def __init__(self, address: tuple[str, int], timeout_s: float = 10.0, window_bytes: int | None = None) -> None:
+        self.sock = socket.socket()
+        if window_bytes is not None:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window_bytes)
+        self.sock.settimeout(timeout_s)
+        try:
+            self.sock.connect(address)
+        except OSError:
+            self.sock.close()
+            raise
         self.buffer = b""
         self.closed = False
 

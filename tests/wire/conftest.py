@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import RawClient
-from tests.support.fig import Fig
+from tests.support.fig import Fig, free_port
 from tests.support.origin import Origin
+from tests.support.wire import Serve
 
 CONFIG = """
 version: 1
@@ -30,6 +31,25 @@ seams:
   late: {{deadline_s: 31.5, routes: [{{path: /late/**}}]}}
 """
 
+IMPATIENT = (
+    ("head_s: 1, body_s: 1, write_s: 2, keepalive_s: 2", "head_s: 0.5, body_s: 0.5, write_s: 0.5, keepalive_s: 0.5"),
+    ("response_s: 1, body_s: 1", "response_s: 5, body_s: 5"),
+)
+
+
+def _text(origin: Origin, *changes: tuple[str, str]) -> str:
+    text = CONFIG.format(data="{data}", admin="{admin}", origin=origin.url, closed=free_port())
+    for old, new in changes:
+        assert old in text, f"{old!r} is not in the configuration"
+        text = text.replace(old, new)
+    return text
+
+
+def _assert_no_traceback(fig: Fig) -> None:
+    errors = fig.errors()
+    assert "Traceback" not in errors, errors
+    assert "Exception" not in errors, errors
+
 
 @pytest.fixture(scope="session")
 def shared_origin() -> Iterator[Origin]:
@@ -40,14 +60,35 @@ def shared_origin() -> Iterator[Origin]:
 
 @pytest.fixture(scope="session")
 def fig(shared_origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fig]:
-    from tests.support.fig import free_port
-
-    text = CONFIG.format(data="{data}", admin="{admin}", origin=shared_origin.url, closed=free_port())
-    with Fig(tmp_path_factory.mktemp("wire"), text) as running:
+    with Fig(tmp_path_factory.mktemp("wire"), _text(shared_origin)) as running:
         yield running
-        errors = Path(running.folder / "err.log").read_text()
-    assert "Traceback" not in errors, errors
-    assert "Exception" not in errors, errors
+    _assert_no_traceback(running)
+
+
+@pytest.fixture(scope="session")
+def impatient(shared_origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fig]:
+    """A fig that waits half a second for its clients and long for the origin."""
+    text = _text(shared_origin, *IMPATIENT)
+    with Fig(tmp_path_factory.mktemp("impatient"), text) as running:
+        yield running
+    _assert_no_traceback(running)
+
+
+@pytest.fixture
+def serve(shared_origin: Origin, tmp_path: Path) -> Iterator[Serve]:
+    """Figs of the test's own: with a configuration or a memory that no other test has touched."""
+    figs: list[Fig] = []
+
+    def start(*changes: tuple[str, str]) -> Fig:
+        folder = tmp_path / f"fig-{len(figs)}"
+        folder.mkdir()
+        figs.append(Fig(folder, _text(shared_origin, *changes)))
+        return figs[-1].start()
+
+    yield start
+    for running in figs:
+        running.stop()
+        _assert_no_traceback(running)
 
 
 @pytest.fixture

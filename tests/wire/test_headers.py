@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.errors import UpstreamProtocol
 from proxy.messages import Headers, RequestHead
 from proxy.wire.headers import (
     DROP,
@@ -15,6 +16,7 @@ from proxy.wire.headers import (
     DateField,
     FieldKinds,
     Internal,
+    Shapes,
     relocate,
     request_kind,
     request_lines,
@@ -185,3 +187,32 @@ def test_a_cookie_domain_that_names_an_endpoint_is_dropped() -> None:
     assert moved(b"Set-Cookie", b"a=1; Domain=.Catalog; Path=/") == b"a=1; Path=/"
     assert moved(b"Set-Cookie", b"a=1; Domain=shop.example") == b"a=1; Domain=shop.example"
     assert moved(b"Set-Cookie", b"domain=catalog; Path=/") == b"domain=catalog; Path=/"
+
+
+def test_a_shape_tells_what_goes_on_and_where_the_framing_stands() -> None:
+    names = (b"Server", b"Content-Length", b"connection", b"Date", b"Set-Cookie", b"X-Fig-Side", b"Keep-Alive")
+    shape = Shapes()[names]
+    lines = [(name, b"%d" % number) for number, name in enumerate(names)]
+    assert [name for name, _ in shape.keep(lines)] == [b"Server", b"Date", b"Set-Cookie"]
+    assert (shape.length, shape.coding, shape.keepalive, shape.connections) == (1, -1, 6, (2,))
+    assert (shape.dated, shape.located) == (True, True)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_shape_keeps_any_number_of_lines(count: int) -> None:
+    lines = [(b"X-%d" % number, b"v") for number in range(count)] + [(b"Connection", b"close")]
+    assert list(Shapes()[tuple(name for name, _ in lines)].keep(lines)) == lines[:-1]
+
+
+@pytest.mark.parametrize("name", [b"Content-Length", b"Transfer-Encoding"])
+def test_two_lines_that_frame_one_body_are_refused(name: bytes) -> None:
+    with pytest.raises(UpstreamProtocol):
+        Shapes()[(name, b"X", name)]
+
+
+def test_invented_shapes_do_not_grow_the_memory() -> None:
+    shapes = Shapes()
+    for number in range(3000):
+        shapes[(b"X-%d" % number,)]
+    shapes[(b"y" * 100_000,)]
+    assert len(shapes) <= 512

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Any
 
 import pytest
 
 from tests.support.client import RawClient
 from tests.support.fig import Fig
 from tests.support.origin import Connection, Origin, saying
-
-
-def line(fig: Fig, target: str) -> dict[str, Any]:
-    """The access line of the request with this target."""
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline:
-        for text in (fig.folder / "out.log").read_text().splitlines():
-            entry: dict[str, Any] = json.loads(text)
-            if entry["path"] == target:
-                return entry
-        time.sleep(0.02)
-    raise AssertionError(f"no access line for {target}")
+from tests.support.wire import access_line
 
 
 def test_an_answer_is_recorded_with_side_reason_and_sizes(client: RawClient, fig: Fig) -> None:
     client.send(b"POST /recorded/1?token=secret HTTP/1.1\r\nHost: proxy.test\r\nContent-Length: 5\r\n\r\nhello")
     answer = client.answer()
-    entry = line(fig, "/recorded/1?token=***")
+    entry = access_line(fig, "/recorded/1?token=***")
     assert (entry["status"], entry["bytes_in"], entry["bytes_out"]) == (200, 5, 2)
     assert (entry["seam"], entry["side"], entry["upstream"], entry["reason"]) == (
         "default",
@@ -51,7 +38,7 @@ def test_an_upstreams_fault_is_recorded_with_what_the_client_got(
 ) -> None:
     origin.behave = saying(answer, close=True)
     client.get(f"/recorded/{cause}")
-    entry = line(fig, f"/recorded/{cause}")
+    entry = access_line(fig, f"/recorded/{cause}")
     assert (entry["status"], entry["cause"], entry["side"]) == (status, cause, "legacy")
 
 
@@ -64,7 +51,7 @@ def test_a_client_that_left_is_499_and_no_fault_of_the_upstream(fig: Fig, origin
     with RawClient(fig.address) as client:
         client.send(b"GET /recorded/gone HTTP/1.1\r\nHost: proxy.test\r\n\r\n")
         time.sleep(0.1)
-    entry = line(fig, "/recorded/gone")
+    entry = access_line(fig, "/recorded/gone")
     assert (entry["status"], entry["cause"]) == (499, "client_gone")
     assert 'fig_upstream_errors_total{cause="client_gone"' not in fig.call("GET", "/metrics").text
 
@@ -72,7 +59,7 @@ def test_a_client_that_left_is_499_and_no_fault_of_the_upstream(fig: Fig, origin
 def test_a_refusal_after_routing_names_its_seam(client: RawClient, fig: Fig) -> None:
     client.send(b"POST /small/refused HTTP/1.1\r\nHost: proxy.test\r\nContent-Length: 2000\r\n\r\n")
     assert client.answer().status == 413
-    entry = line(fig, "/small/refused")
+    entry = access_line(fig, "/small/refused")
     assert (entry["seam"], entry["side"], entry["cause"]) == ("small", None, "body_too_large")
 
 
