@@ -74,7 +74,7 @@ def test_reload_shift_and_rollback_under_load_lose_nothing(
         time.sleep(0.5)
         load.stopping = True
         running.result(10)
-    assert load.failures == []
+    assert (load.failures, load.refused_connects, load.not_accepted) == ([], 0, 0)
     assert len(load.done) > 500
     assert any(one.side == "extracted" for one in load.done)
     assert [one for one in load.done if one.sent > answered and one.side != "legacy"] == []
@@ -125,6 +125,7 @@ def test_sigterm_under_load_answers_every_accepted_request(
     assert load.failures == []
     assert len(load.done) > 200
     assert load.refused_connects > 0  # it did stop accepting
+    assert load.not_accepted <= 1  # the instant between the last accept and the close
 
 
 def test_readyz_says_draining_while_requests_finish(

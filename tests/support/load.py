@@ -101,6 +101,7 @@ class Load:
         self.target = target
         self.done: list[Done] = []
         self.refused_connects = 0
+        self.not_accepted = 0  # reset before the first answer: the kernel's backlog, when a listener closes
         self.stopping = False
         self._count = 0
 
@@ -116,8 +117,12 @@ class Load:
                 await asyncio.sleep(0.02)
                 continue
             try:
+                answered = 0
                 while not self.stopping and await self._ask(reader, writer, number):
-                    pass
+                    answered += 1
+                if not answered and self.done and self.done[-1].failure.startswith("ConnectionReset"):
+                    self.done.pop()
+                    self.not_accepted += 1
             finally:
                 writer.close()
 

@@ -48,7 +48,8 @@ def test_leaving_while_fig_connects_is_499(serve: Serve, origin: Origin, full_po
 
 
 @pytest.mark.parametrize("size", [3, 99_999_990], ids=["download", "paused"])
-def test_leaving_in_an_answer_keeps_its_status_and_names_the_client(fig: Fig, origin: Origin, size: int) -> None:
+def test_leaving_in_an_answer_keeps_its_status_and_names_the_client(serve: Serve, origin: Origin, size: int) -> None:
+    fig = serve(("response_s: 1, body_s: 1", "response_s: 5, body_s: 5"))
     done = threading.Event()
     sent = [0]
 
