@@ -66,7 +66,8 @@ def test_reload_shift_and_rollback_under_load_lose_nothing(
         assert fig.shift("api", 60).status_code == 200
         time.sleep(0.3)
         fig.write(text(config, 20).replace("timeout_s: 10", "timeout_s: 9"))
-        assert fig.call("POST", "/api/reload").json()["changed"] is True
+        assert fig.call("POST", "/api/reload").status_code == 200  # the file watch may have been first
+        assert fig.call("GET", "/api/config").json()["server"]["drain"]["timeout_s"] == 9
         time.sleep(0.3)
         answer = fig.call("POST", "/api/seams/api/rollback", reason="test")
         answered = time.monotonic()
@@ -205,11 +206,11 @@ def test_a_yaml_edit_loses_to_an_override_until_it_equals_it(tmp_path: Path, con
     with Fig(tmp_path, text(config, 10)) as fig:
         fig.shift("api", 40)
         fig.write(text(config, 30))
-        assert fig.call("POST", "/api/reload").json()["overridden"] == ["api"]
+        assert fig.call("POST", "/api/reload").status_code == 200
         assert fig.call("GET", "/api/seams/api").json()["percent"] == 40
         assert "fig reset api" in fig.errors()
         fig.write(text(config, 40))
-        assert fig.call("POST", "/api/reload").json()["absorbed"] == ["api"]
+        assert fig.call("POST", "/api/reload").status_code == 200
         seam = fig.call("GET", "/api/seams/api").json()
         assert (seam["percent"], seam["override"]) == (40, None)
         assert fig.call("GET", "/api/history?seam=api").json()[0]["action"] == "absorb"
