@@ -196,7 +196,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = False
         self.deadline = None
         self._upload = None
-        if self._complete and self._keep and not self._body_open and self._error is None and not self.closing:
+        transport = self._transport
+        if (
+            self._complete
+            and self._keep
+            and not self._body_open
+            and self._error is None
+            and transport is not None
+            and not transport.is_closing()
+        ):
             self._pool.put(self)
         else:
             self.abort()
@@ -374,7 +382,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 100 or _CONTROL.search(self._reason):
+        if status < 100 or (self._reason != b"OK" and _CONTROL.search(self._reason)):
             raise UpstreamProtocol("The upstream sent an invalid status line.")
         raw = self._raw
         end = raw.find(b"\r\n\r\n")
@@ -385,7 +393,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._raw = b""
         if end > _MAX_HEAD_BYTES or len(headers) > _MAX_HEADERS:
             raise UpstreamProtocol("The upstream's response head is too large.")
-        if raw.find(b" \r\n", 0, end + 2) > 0 or raw.find(b"\t\r\n", 0, end + 2) > 0:
+        if b" \r\n" in raw or b"\t\r\n" in raw:
             headers = [(name, _stripped(name, value)) for name, value in headers]  # RFC 9112 5.1
         self._head = self._read_head(status, headers)
         if self._head_only or status in (204, 304):

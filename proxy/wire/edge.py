@@ -356,9 +356,10 @@ class EdgeProtocol(asyncio.Protocol):
         self._in_head = False
         self._head_due = None
         self._head_fed = 0
-        self._disarm()
+        if not self._write_paused:
+            self.deadline = None
         self._close_after = not self._parser.should_keep_alive()
-        body = self._start_body(request)
+        body = self._no_body if request.length == 0 and self._no_body is not None else self._start_body(request)
         if request.length != 0 and self._parser.should_upgrade():
             length = request.length
             self._reprime = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
