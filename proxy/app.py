@@ -132,7 +132,6 @@ class App:
             make_upstream=self._make_upstream,
             emit=self._emit,
             on_swap=self._on_swap,
-            clock=time.time,
         )
         self.gateway = Gateway(
             self.runtime,

@@ -24,7 +24,7 @@
     │   ├── UpstreamProtocol          502     upstream_protocol
     │   └── DeadlineExceeded          504     deadline
     ├── Loop                          508     loop                  proxy
-    ├── Draining, Overloaded          503     draining              proxy
+    ├── Overloaded                    503     draining              proxy
     └── StoreError                    503     store                 proxy
     ConfigError(problems)             stands apart: nothing was asked of the proxy yet
 
@@ -206,12 +206,8 @@ class Loop(ProxyError):
     status, cause, title = 508, "loop", "Loop detected"
 
 
-class Draining(ProxyError):
-    status, cause, title = 503, "draining", "Shutting down"
-
-
 class StoreError(ProxyError):
-    """The store refused or could not be reached. `cure` is what an operator can do."""
+    """The store refused or could not be reached. `detail` ends with what an operator can do."""
 
     status, cause, title = 503, "store", "Store unavailable"
 

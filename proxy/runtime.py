@@ -74,7 +74,6 @@ class Runtime:
         make_upstream: Callable[[str, UpstreamConfig], Upstream],
         emit: Emit,
         on_swap: Callable[[Snapshot], None],
-        clock: Callable[[], float],
     ) -> None:
         self.store = store
         self.store_name = loaded.settings.store.partition(":")[0]
@@ -85,7 +84,6 @@ class Runtime:
         self._make_upstream = make_upstream
         self._emit = emit
         self._on_swap = on_swap
-        self._clock = clock
         self._lock = asyncio.Lock()
         self._reload_lock = asyncio.Lock()
         self._rollbacks: dict[str, int] = {}

@@ -69,7 +69,6 @@ class Metrics(Collector):
         self._rejected: Counter[str] = Counter()
         self._upstream_errors: Counter[tuple[str, str, str]] = Counter()
         self._store_errors: Counter[str] = Counter()
-        self._reloads: Counter[bool] = Counter()
         self._reload_ok = True
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -102,7 +101,6 @@ class Metrics(Collector):
     def event(self, event: Event) -> None:
         if isinstance(event, (Reloaded, ReloadFailed)):
             self._reload_ok = isinstance(event, Reloaded)
-            self._reloads[self._reload_ok] += 1
         elif isinstance(event, StoreFailed):
             self._store_errors[event.store] += 1
 

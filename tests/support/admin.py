@@ -109,7 +109,6 @@ class AdminPort:
             make_upstream=make_upstream,
             emit=self.events.append,
             on_swap=_ignore,
-            clock=lambda: self.now,
         )
 
     async def _reload(self) -> Loaded:

@@ -124,7 +124,6 @@ class Rig:
             make_upstream=_make_upstream,
             emit=self._emit,
             on_swap=_ignore,
-            clock=lambda: 1.0,
         )
 
     @classmethod
