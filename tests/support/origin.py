@@ -157,7 +157,8 @@ class Origin:
     def __post_init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
-        self._threads: list[threading.Thread] = []
+        self._last: tuple[str, int] | None = None
+        self._accepted = threading.Event()
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()
 
@@ -167,18 +168,32 @@ class Origin:
 
     def reset(self, behave: Behaviour = ok) -> None:
         """A new script, and no connection left from the old one."""
+        self._accept_all()
         self.behave = behave
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
         self.connections, self.requests = [], []
 
+    def _accept_all(self) -> None:
+        """Wait for what the kernel has completed and the thread not yet accepted: it belongs to the old script."""
+        with contextlib.suppress(OSError), socket.socket() as last:
+            last.bind(("127.0.0.1", 0))
+            self._last = last.getsockname()
+            self._accepted.clear()
+            last.connect(("127.0.0.1", self.port))
+            self._accepted.wait(5)
+
     def _accept(self) -> None:
         while True:
             try:
-                sock, _ = self._listener.accept()
+                sock, peer = self._listener.accept()
             except OSError:
                 return
+            if peer == self._last:
+                sock.close()
+                self._accepted.set()
+                continue
             connection = Connection(sock, self)
             self.connections.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
