@@ -35,6 +35,7 @@ from proxy.state.store import Store
 from proxy.telemetry.access_log import AccessLog, Descriptor, ErrorLog, LineWriter
 from proxy.telemetry.metrics import Gauges, Metrics
 from proxy.telemetry.seen import NOTE_EVERY_S, SeenShare
+from proxy.upstreams.tunnels import Tunnels
 from proxy.upstreams.upstream import Upstream
 from proxy.wire.edge import Edge
 from proxy.wire.server import DataServer, DrainTimes, QuietServer
@@ -133,23 +134,25 @@ class App:
             emit=self._emit,
             on_swap=self._on_swap,
         )
+        self.tunnels = Tunnels(self.wheel)
         self.gateway = Gateway(
             self.runtime,
             self.metrics,
             self.access_log,
             ErrorLog(self.lines.put, time.time),
+            self.tunnels,
             instance=secrets.token_hex(4),
             rng=random.Random(),
         )
         self.edge = Edge(self.gateway, settings.server.limits, settings.server.timeouts, self.wheel)
-        self.metrics.gauges = Gauges(self._seam_gauges, self._upstream_gauges, self._connection_gauges)
+        self.metrics.gauges = Gauges(self._seam_gauges, self._upstream_gauges, self._connection_gauges, self.tunnels)
         folder = path.parent if path is not None else Path()
         self.watch = None if path is None else FileWatch(path, loaded.files)
         self._reloading: asyncio.Future[None] | None = None
         self._hung_up = False
         self._told: set[str] = set()
         self.rollback_files = RollbackFiles(folder / "var" / "rollback")
-        self.data_server = DataServer(self.edge, self._drain_times)
+        self.data_server = DataServer(self.edge, self._drain_times, self.tunnels.leave)
         self.admin_server = QuietServer(
             uvicorn.Config(
                 create_admin(

@@ -18,7 +18,8 @@ from proxy.snapshot import Snapshot
 @dataclass(slots=True)
 class Exchange:
     """`started` and all `*_s` are seconds of the loop's monotonic clock; `error` is why it was refused or failed.
-    `continues`: the client's own trace goes on."""
+    `continues`: the client's own trace goes on. `tunnelled`: bytes from and to the client after a switch of
+    protocols."""
 
     snapshot: Snapshot
     request: RequestHead
@@ -33,8 +34,8 @@ class Exchange:
     params: Mapping[str, bytes] | None = None
     decision: Decision | None = None
     upstream_s: float | None = None
+    tunnelled: tuple[int, int] | None = None
     status: int = 0
-    bytes_out: int = 0
     error: ProxyError | None = None
 
     @property

@@ -33,10 +33,11 @@ from proxy.snapshot import Snapshot
 from proxy.telemetry.access_log import AccessEntry, AccessLog, ErrorLog
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.trace import child, request_id
+from proxy.upstreams.tunnels import Tunnels
 from proxy.upstreams.upstream import Upstream
 from proxy.wire.body import RequestBody
 from proxy.wire.headers import DateField, FieldKinds, relocate, request_kind, request_lines
-from proxy.wire.responder import Responder
+from proxy.wire.responder import Responder, Switched
 
 _PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _MAX_VIA = 20  # hops after which a request is taken to be going round in circles
@@ -51,6 +52,7 @@ class Gateway:
         metrics: Metrics,
         access_log: AccessLog,
         error_log: ErrorLog,
+        tunnels: Tunnels,
         *,
         instance: str,
         rng: random.Random,
@@ -62,6 +64,7 @@ class Gateway:
         self._metrics = metrics
         self._access_log = access_log
         self._error_log = error_log
+        self._tunnels = tunnels
         self._kinds = FieldKinds(request_kind)
         self._date = DateField()
         self._via = f"1.1 fig-{instance}".encode("ascii")
@@ -72,12 +75,16 @@ class Gateway:
     def adopt(self, snapshot: Snapshot) -> None:
         """A new snapshot is in force."""
         self.trust = Trust(snapshot.settings.server.trusted_proxies)
+        for seam in self._tunnels.on_extracted():
+            self._close_rolled_back(snapshot, seam)
 
     async def handle(self, request: RequestHead, body: RequestBody, responder: Responder) -> None:
         """Route, decide, forward; whatever happens, exactly one answer or a cut connection, and one record."""
         exchange = Exchange(self.runtime.snapshot, request, self._monotonic())
         try:
             self._identify(exchange)
+            if request.method == "OPTIONS" and self._answers_options(exchange, responder):
+                return
             self._route(exchange, body)
             decision = self._decide(exchange)
             await self._forward(exchange, decision, body, responder)
@@ -143,6 +150,21 @@ class Gateway:
         if via is not None and (self._via in via or via.count(b",") >= _MAX_VIA):
             raise Loop("The request has passed this proxy before.")
 
+    def _answers_options(self, exchange: Exchange, responder: Responder) -> bool:
+        """Max-Forwards (RFC 9110 7.6.2): at 0 fig answers as the last recipient, else it goes on one less."""
+        request = exchange.request
+        hops = request.fields.get(b"max-forwards", b"")
+        if not hops.isdigit():
+            return False
+        left = int(hops[:9])
+        if left == 0:
+            headers = [(b"Date", self._date.at(self._clock())), (b"X-Request-ID", exchange.request_id)]
+            responder.start(200, b"OK", headers, 0, last=True)
+            return True
+        counted = (b"Max-Forwards", b"%d" % (left - 1))
+        request.headers = [counted if line[0].lower() == b"max-forwards" else line for line in request.headers]
+        return False
+
     def _route(self, exchange: Exchange, body: RequestBody) -> None:
         """Canonical path → route, or 404 (405 where there is no `default`)."""
         request, snapshot = exchange.request, exchange.snapshot
@@ -179,6 +201,7 @@ class Gateway:
         request = exchange.request
         upstream = self.runtime.upstreams[decision.upstream]
         endpoint = upstream.pick()
+        upgrade = request.upgrade and _upgrade(request.upgrade, exchange.snapshot.settings.server.upgrades)
         target = request.target if decision.rewrite is None else apply_rewrite(decision.rewrite, request.target)
         head = request_lines(
             self._kinds,
@@ -190,13 +213,14 @@ class Gateway:
             traceparent=exchange.traceparent,
             peer_trusted=exchange.peer_trusted,
             continues=exchange.continues,
+            upgrade=upgrade,
         )
         begun = self._monotonic()
         upstream.in_flight += 1
         try:
             left_s = decision.deadline_s - (begun - exchange.started)
             try:
-                connection, answer = await upstream.send(endpoint, head, request, body, left_s)
+                connection, answer = await upstream.send(endpoint, head, request, body, left_s, responder, upgrade)
             except ResponseTimeout as error:
                 if left_s < upstream.config.timeouts.response_s:
                     raise DeadlineExceeded from error
@@ -204,15 +228,57 @@ class Gateway:
             try:
                 exchange.upstream_s = self._monotonic() - begun
                 lines = self._response_lines(exchange, decision, upstream, answer)
+                if answer.status == 101:
+                    await self._tunnel(exchange, decision, connection.hand_over(), answer, lines, responder, upgrade)
+                    return
                 data, complete = connection.take_buffered()
-                responder.start(answer.status, answer.reason, lines, answer.length, data, last=complete)
-                if not complete:
-                    await connection.relay(responder, upstream.config.timeouts.body_s)
-                    responder.end()
+                last = complete and not connection.trailers
+                responder.start(answer.status, answer.reason, lines, answer.length, data, last=last)
+                if not last:
+                    if not complete:
+                        await connection.relay(responder, upstream.config.timeouts.body_s)
+                    responder.end(connection.trailers)
             finally:
                 endpoint.pool.release(connection)
         finally:
             upstream.in_flight -= 1
+
+    async def _tunnel(
+        self,
+        exchange: Exchange,
+        decision: Decision,
+        upstream: Switched,
+        answer: ResponseHead,
+        lines: Headers,
+        responder: Responder,
+        protocol: bytes,
+    ) -> None:
+        """After a 101: bytes both ways until somebody ends it."""
+        client = responder.switch(answer.reason, lines, protocol)
+        if client is None:
+            raise ClientGone
+        timeouts = exchange.snapshot.settings.server.timeouts
+        key = (decision.seam, decision.side)
+        tunnel = self._tunnels.start(
+            key,
+            client,
+            upstream,
+            websocket=protocol == b"websocket",
+            idle_s=timeouts.tunnel_idle_s,
+            max_s=timeouts.tunnel_max_s,
+        )
+        if decision.side == "extracted":  # a rollback may have come since the decision
+            self._close_rolled_back(self.runtime.snapshot, decision.seam)
+        try:
+            await self._tunnels.run(key, tunnel)
+        finally:
+            exchange.tunnelled = (tunnel.bytes_in, tunnel.bytes_out)
+
+    def _close_rolled_back(self, snapshot: Snapshot, seam: str) -> None:
+        """Tunnels of the extracted side do not outlive a rollback: DESIGN section 3."""
+        state = snapshot.states.get(seam)
+        if state is not None and state.record.latch is not None:
+            self._tunnels.roll_back(seam)
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
@@ -223,6 +289,9 @@ class Gateway:
         if not answer.dated:
             lines.append((b"Date", self._date.at(self._clock())))
         lines.append((b"X-Request-ID", exchange.request_id))
+        if answer.status == 426:  # RFC 9110 15.5.22: it must say to what
+            protocols = ", ".join(exchange.snapshot.settings.server.upgrades).encode("ascii")
+            lines += [(b"Upgrade", protocols), (b"Connection", b"Upgrade")]
         if answer.located:
             rewrite = decision.rewrite
             public = (
@@ -262,6 +331,7 @@ class Gateway:
         if error is not None and error.fault == "upstream" and decision is not None:
             self._error_log.log(error.cause, decision.upstream, str(error.__cause__ or error))
         if self._access_log.enabled:
+            bytes_in, bytes_out = exchange.tunnelled or (body.received, responder.bytes_out)
             self._access_log.log(
                 AccessEntry(
                     at=self._clock(),
@@ -272,8 +342,8 @@ class Gateway:
                     path=request.target,
                     version="1.0" if request.http10 else "1.1",
                     status=exchange.status,
-                    bytes_in=body.received,
-                    bytes_out=responder.bytes_out,
+                    bytes_in=bytes_in,
+                    bytes_out=bytes_out,
                     duration_s=duration_s,
                     upstream_s=exchange.upstream_s,
                     seam=exchange.seam,
@@ -300,6 +370,12 @@ def _answer(error: ProxyError, identity: bytes, responder: Responder, *extra: tu
         headers.append((b"Allow", ", ".join(error.allow).encode("ascii")))
     text = orjson.dumps(error.problem(identity.decode("ascii")))
     responder.start(error.status, _PHRASES.get(error.status, b"Error"), headers, len(text), text, last=True)
+
+
+def _upgrade(asked: bytes, allowed: tuple[str, ...]) -> bytes:
+    """The first protocol asked for that is allowed; empty: the request goes on without its Upgrade (RFC 9110 7.8)."""
+    tokens = (token.strip(b" \t") for token in asked.split(b","))
+    return next((token for token in tokens if token.decode("latin-1") in allowed), b"")
 
 
 def _no_route(snapshot: Snapshot, request: RequestHead) -> ProxyError:

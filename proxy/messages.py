@@ -17,6 +17,7 @@ class RequestHead:
     `target` is origin-form (`/path?query`) or `*`; `host` is the validated authority, lower case, with the port as
     received; `fields` maps lower-case names to values, several lines joined by `, ` (RFC 9110 5.3; Cookie by `; `).
     `length` is the announced body length in bytes, None for chunked; 0 means no body. `http10` is an HTTP/1.0 client.
+    `upgrade` is the lower-case Upgrade field where the client may switch protocols on this request, else empty.
     """
 
     method: str
@@ -28,10 +29,22 @@ class RequestHead:
     http10: bool
     peer: str
     scheme: str
+    upgrade: bytes = b""
 
     @property
     def has_body(self) -> bool:
         return self.length != 0
+
+    @property
+    def expects_continue(self) -> bool:
+        """The client holds its body back until it is told to go on (RFC 9110 10.1.1)."""
+        return self.length != 0 and not self.http10 and self.fields.get(b"expect", b"").lower() == b"100-continue"
+
+    @property
+    def takes_trailers(self) -> bool:
+        """The client has said that it reads trailers (RFC 9110 10.1.4)."""
+        te = self.fields.get(b"te")
+        return te is not None and not self.http10 and b"trailers" in te.lower().replace(b" ", b"").split(b",")
 
 
 @dataclass(slots=True)

@@ -68,6 +68,12 @@ class ServerTimeouts(Model):
     )
     write_s: Seconds = Field(default=30, description="Seconds for which a client may accept no byte of its response")
     keepalive_s: Seconds = Field(default=75, description="Seconds for which an idle client connection is kept open")
+    tunnel_idle_s: Seconds = Field(
+        default=300, description="Seconds without a byte either way after which a WebSocket or other tunnel is closed"
+    )
+    tunnel_max_s: Seconds | None = Field(
+        default=None, description="Longest life of a tunnel in seconds; null is no limit", examples=[86400]
+    )
 
 
 class Drain(Model):
@@ -84,6 +90,11 @@ class Server(Model):
     )
     limits: Limits = Field(default=Limits(), description="What a request may weigh at most")
     timeouts: ServerTimeouts = Field(default=ServerTimeouts(), description="How long a client may take")
+    upgrades: tuple[str, ...] = Field(
+        default=("websocket",),
+        description="Protocols that a client may switch to by Upgrade, in lower case; others are dropped",
+        examples=[["websocket"]],
+    )
     drain: Drain = Field(default=Drain(), description="How the data port stops")
     debug_headers: bool = Field(
         default=False, description="Answer with X-Fig-Seam, X-Fig-Side, X-Fig-Reason, Server-Timing"

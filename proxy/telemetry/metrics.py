@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from proxy.errors import UpstreamError
 from proxy.events import Event, Reloaded, ReloadFailed, StoreFailed
 from proxy.exchange import Exchange
+from proxy.upstreams.tunnels import Tunnels
 
 # Advice of the OpenTelemetry HTTP conventions, seconds.
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -52,10 +53,12 @@ class Gauges:
         seams: Callable[[], Iterable[tuple[str, float, float, bool]]],
         in_flight: Callable[[], Iterable[tuple[str, int, int]]],
         connections: Callable[[], tuple[int, int]],
+        tunnels: Tunnels,
     ) -> None:
         self.seams = seams
         self.in_flight = in_flight
         self.connections = connections
+        self.tunnels = tunnels
 
 
 class Metrics(Collector):
@@ -85,6 +88,8 @@ class Metrics(Collector):
         decision, error = exchange.decision, exchange.error
         seam, side = (decision.seam, decision.side) if decision is not None else (exchange.seam or NOBODY, NOBODY)
         method = exchange.request.method
+        if exchange.status == 101 and exchange.upstream_s is not None:
+            seconds = exchange.upstream_s  # to the switch; how long a tunnel lives is no latency
         meter = self.meters.get((seam, side)) or self.meter(seam, side)
         meter.count(method if method in _METHODS else "_OTHER", exchange.status, seconds)
         if error is None:
@@ -184,3 +189,22 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
     connections.add_metric(["active"], active)
     connections.add_metric(["idle"], idle)
     yield connections
+    yield from _tunnel_families(gauges.tunnels)
+
+
+def _tunnel_families(tunnels: Tunnels) -> Iterator[Metric]:
+    open_now = GaugeMetricFamily("fig_tunnels", "Open WebSocket and other tunnels", labels=["seam", "side"])
+    for (seam, side), count in tunnels.open.items():
+        open_now.add_metric([seam, side], count)
+    yield open_now
+    ended = CounterMetricFamily(
+        "fig_tunnels_ended", "Tunnels that ended, by who ended it", labels=["seam", "side", "end"]
+    )
+    for (seam, side, end), count in tunnels.ended.items():
+        ended.add_metric([seam, side, end], count)
+    yield ended
+    moved = CounterMetricFamily("fig_tunnel_bytes", "Bytes of ended tunnels", labels=["seam", "side", "direction"])
+    for (seam, side), (bytes_in, bytes_out) in tunnels.moved.items():
+        moved.add_metric([seam, side, "in"], bytes_in)
+        moved.add_metric([seam, side, "out"], bytes_out)
+    yield moved

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from proxy.config.model import UpstreamConfig
 from proxy.errors import UpstreamReset
 from proxy.messages import RequestHead, ResponseHead
-from proxy.wire.body import RequestBody
-from proxy.wire.client import UpstreamConnection
-from proxy.wire.headers import Internal, Shapes
+from proxy.wire.body import REPLAYABLE, RequestBody
+from proxy.wire.client import Interim, UpstreamConnection
+from proxy.wire.headers import Internal, Shapes, accept_for
 from proxy.wire.pool import EndpointPool
 from proxy.wire.timer import TimerWheel
 
@@ -62,24 +62,33 @@ class Upstream:
         return endpoint.authority if self.config.host == "endpoint" else self.config.host.encode("ascii")
 
     async def send(
-        self, endpoint: Endpoint, head: bytes, request: RequestHead, body: RequestBody, left_s: float
+        self,
+        endpoint: Endpoint,
+        head: bytes,
+        request: RequestHead,
+        body: RequestBody,
+        left_s: float,
+        heard: Interim,
+        upgrade: bytes = b"",
     ) -> tuple[UpstreamConnection, ResponseHead]:
-        """One exchange up to the final response head, within `left_s` seconds. The caller owes `release`, unless this
-        raises.
+        """One exchange up to the final response head, within `left_s` seconds; interim ones go to `heard`. 101 is an
+        answer only where `upgrade` names the protocol. The caller owes `release`, unless this raises.
 
         A kept connection that the upstream closed just as we wrote gets one more try on a fresh one: only if no byte
-        came back, and the request is idempotent and has no body that is gone (RFC 9112 9.3.1).
+        came back, the request is idempotent, and its body, if any, is here to be sent again (RFC 9112 9.3.1).
         """
         response_s = min(self.config.timeouts.response_s, left_s)
-        connection = endpoint.pool.take_idle()
+        idempotent = request.method in _IDEMPOTENT
+        again = idempotent and request.length is not None and request.length <= REPLAYABLE
+        connection = endpoint.pool.take_idle(surely=not again)
         if connection is not None:
             try:
-                self._begin(connection, head, request, body)
+                self._begin(connection, head, request, body, heard, upgrade)
                 return connection, await connection.response(response_s)
             except UpstreamReset:
                 stale = not connection.answered
                 endpoint.pool.release(connection)
-                if not stale or request.has_body or request.method not in _IDEMPOTENT:
+                if not stale or not idempotent or (request.has_body and not body.rewind()):
                     raise
                 self.reconnects += 1
             except BaseException:
@@ -87,15 +96,29 @@ class Upstream:
                 raise
         connection = await endpoint.pool.connect()
         try:
-            self._begin(connection, head, request, body)
+            self._begin(connection, head, request, body, heard, upgrade)
             return connection, await connection.response(response_s)
         except BaseException:
             endpoint.pool.release(connection)
             raise
 
-    def _begin(self, connection: UpstreamConnection, head: bytes, request: RequestHead, body: RequestBody) -> None:
+    def _begin(
+        self,
+        connection: UpstreamConnection,
+        head: bytes,
+        request: RequestHead,
+        body: RequestBody,
+        heard: Interim,
+        upgrade: bytes,
+    ) -> None:
         has_body = request.has_body
-        connection.begin(head, head_only=request.method == "HEAD", body=has_body, chunked=request.length is None)
+        connection.begin(
+            head, head_only=request.method == "HEAD", body=has_body, chunked=request.length is None, heard=heard
+        )
+        if upgrade:
+            connection.expect_upgrade(upgrade, accept_for(request) if upgrade == b"websocket" else None)
+        elif b"te" in request.fields and request.takes_trailers:
+            connection.expect_trailers()
         if has_body:
             body.pour(connection)
 

@@ -9,7 +9,10 @@ can never answer another request (RFC 9112 6.3).
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
+import select
 from typing import Protocol, cast
 
 import httptools
@@ -22,8 +25,9 @@ from proxy.errors import (
     UpstreamReset,
 )
 from proxy.messages import Headers, ResponseHead
-from proxy.wire.body import HIGH_WATER, Source
-from proxy.wire.headers import Shapes, connection_tokens
+from proxy.wire.body import HIGH_WATER, Source, Upload
+from proxy.wire.headers import Shape, Shapes, connection_tokens, trailer_lines
+from proxy.wire.responder import Switched
 from proxy.wire.timer import TimerWheel
 
 _MAX_HEAD_BYTES = 256 * 1024
@@ -32,12 +36,24 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # llhttp has found the head well-formed; this takes its fields in one call, where a callback a header costs 0.4 µs each.
 _FIELD = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 _MAX_INTERIM = 20  # 1xx answers before the final one
+_CONTINUE_S = 1.0  # how long an upstream may leave `Expect: 100-continue` unanswered: old ones never answer it
 
 
 def _stripped(name: bytes, value: bytes) -> bytes:
     """llhttp takes `chunked` before spaces, not before a tab, for the chunked coding: neither do we, so that both read
     one framing."""
     return value.rstrip(b" " if name.lower() == b"transfer-encoding" else b" \t")
+
+
+def _passing(headers: Headers, shape: Shape) -> tuple[Headers, bool]:
+    """The lines that go on, and whether a Date is among them."""
+    lines, dated = list(shape.keep(headers)), shape.dated
+    for position in shape.connections:
+        named = connection_tokens(headers[position][1])
+        if named:
+            lines = [line for line in lines if line[0].lower() not in named]
+            dated = dated and b"date" not in named
+    return lines, dated
 
 
 class Pool(Protocol):
@@ -62,10 +78,30 @@ class ResponseSink(Protocol):
     def write(self, data: bytes) -> None: ...
 
 
+class Interim(Protocol):
+    """Who hears of 1xx answers before the final one."""
+
+    def interim(self, status: int, reason: bytes, headers: Headers) -> bool: ...
+
+
+class _TrailerReader:
+    """What the parser calls where trailers are wanted: the connection itself, with an ear for header lines. A callback
+    a header costs 0.4 µs each, so only answers to clients that take trailers pay for it."""
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self.on_message_begin = connection.on_message_begin
+        self.on_status = connection.on_status
+        self.on_header = connection.hear_field
+        self.on_headers_complete = connection.on_headers_complete
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
+
+
 class UpstreamConnection(asyncio.Protocol):
     """One TCP connection to an endpoint."""
 
     __slots__ = (
+        "_accept",
         "_body_open",
         "_chunked_out",
         "_chunks",
@@ -74,6 +110,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_exchange",
         "_head",
         "_head_only",
+        "_heard",
         "_interim",
         "_keep",
         "_loop",
@@ -84,11 +121,14 @@ class UpstreamConnection(asyncio.Protocol):
         "_reason",
         "_sink",
         "_stall_s",
+        "_trailers",
         "_transport",
         "_unsent",
         "_until_close",
+        "_upgrade",
         "_upload",
         "_waiter",
+        "_withheld",
         "answered",
         "deadline",
         "filed",
@@ -103,7 +143,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
-        self._upload: Source | None = None
+        self._upload: Upload | None = None
+        self._heard: Interim | None = None
         self._exchange = False
         self.reused = False
         self.keepalive_s = pool.keepalive_s
@@ -126,6 +167,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_close = False
         self._keep = True
         self._interim = 0
+        self._trailers: Headers | None = None  # None: not wanted
+        self._withheld = False  # the client holds its body back until the upstream, or time, says go on
+        self._upgrade = b""
+        self._accept: bytes | None = None
         self._paused = False
         self._stall_s = 0.0
         self._unsent = 0
@@ -133,11 +178,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- the exchange, called by the forwarding task -------------------------------------------------------------
 
-    def begin(self, head: bytes, *, head_only: bool, body: bool, chunked: bool) -> None:
-        """Start an exchange. `body`: `write_body`/`end_body` follow; `chunked`: their bytes are framed as chunks."""
+    def begin(self, head: bytes, *, head_only: bool, body: bool, chunked: bool, heard: Interim | None = None) -> None:
+        """Start an exchange. `body`: `write_body`/`end_body` follow; `chunked`: their bytes are framed as chunks.
+        `heard` is told of interim answers."""
         if self.reused:
             self._reset()
         self._exchange = True
+        self._heard = heard
         self._head_only = head_only
         self._body_open = body
         self._chunked_out = chunked
@@ -145,6 +192,15 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(UpstreamReset())
             return
         self._transport.write(head)
+
+    def expect_trailers(self) -> None:
+        """Keep the trailers of the answer. Call right after `begin`, as `expect_upgrade`."""
+        self._trailers = []
+        self._parser = httptools.HttpResponseParser(_TrailerReader(self))
+
+    def expect_upgrade(self, protocol: bytes, accept: bytes | None) -> None:
+        """A 101 may answer: one that names `protocol` and, for WebSocket, has `accept` (RFC 6455 4.1)."""
+        self._upgrade, self._accept = protocol, accept
 
     async def response(self, timeout_s: float) -> ResponseHead:
         """The final response head. The timer runs from the last request byte; while the body is still going out
@@ -159,8 +215,8 @@ class UpstreamConnection(asyncio.Protocol):
             finally:
                 self._waiter = None
         self.deadline = None
-        if self._error is not None:
-            raise self._error
+        if self._error is not None and not (self._head is not None and self._head.status >= 400 and self._body_open):
+            raise self._error  # a refusal cut short on its way past our body still tells the client why
         assert self._head is not None
         return self._head
 
@@ -168,6 +224,17 @@ class UpstreamConnection(asyncio.Protocol):
         """Body bytes that came with the head, and whether they are the whole body."""
         chunks, self._chunks = self._chunks, []
         return (chunks[0] if len(chunks) == 1 else b"".join(chunks)), self._complete
+
+    @property
+    def trailers(self) -> Headers:
+        """Of an answer that has ended: its trailer lines that may go on, where they were asked for."""
+        return trailer_lines(self._trailers) if self._trailers else []
+
+    def hand_over(self) -> Switched:
+        """Give the connection away after a 101; `early` was read behind that head. Raises UpstreamReset."""
+        if self._transport is None or self._transport.is_closing():
+            raise UpstreamReset
+        return Switched(self._transport, b"".join(self._chunks), self.connection_lost)
 
     async def relay(self, sink: ResponseSink, stall_s: float) -> None:
         """Pour the rest of the body into `sink`. Raises when the body ends before its time."""
@@ -197,6 +264,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = None
         self._upload = None
         transport = self._transport
+        if self._trailers is not None:
+            self._parser = httptools.HttpResponseParser(self)
         if (
             self._complete
             and self._keep
@@ -213,6 +282,14 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def stale(self) -> bool:
+        """Whether the peer has closed an idle connection, or spoken on it: asked of the kernel for 2 µs, since the loop
+        may not have heard of it yet."""
+        assert self._transport is not None
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN | select.POLLRDHUP)
+        return bool(poll.poll(0))
+
     @property
     def closing(self) -> bool:
         return self._transport is None or self._transport.is_closing()
@@ -223,24 +300,28 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- request body sink -----------------------------------------------------------------------------------------
 
-    def open_body(self, upload: Source) -> None:
+    def open_body(self, upload: Upload) -> None:
         self._upload = upload
+        if upload.withheld:
+            self._withheld = True
+            self._pool.wheel.arm(self, self._loop.time() + _CONTINUE_S)
 
     def write_body(self, data: bytes) -> None:
         if self._transport is None or self._error is not None:
             return
+        self._withheld = False
         if self._chunked_out:
             self._transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
         else:
             self._transport.write(data)
 
-    def end_body(self) -> None:
+    def end_body(self, trailers: Headers) -> None:
         if self._transport is None or self._error is not None:
             return
         self._body_open = False
         self._upload = None
         if self._chunked_out:
-            self._transport.write(b"0\r\n\r\n")
+            self._transport.write(b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % line for line in trailers]))
         if self._waiter is not None and not self._paused:
             self._pool.wheel.arm(self, self._loop.time() + self._stall_s)
 
@@ -292,6 +373,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = None
         if not self._exchange or self._transport is None:
             return
+        if self._withheld:
+            self._proceed()
         if self._body_open:
             # An upstream that still takes bytes is not cut, nor one that waits for the client (the edge times that).
             unsent = self._transport.get_write_buffer_size()
@@ -318,8 +401,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._raw = self._raw + data if self._raw else data.lstrip(b"\r\n")
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail(UpstreamProtocol("The upstream switched protocols unasked."))
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._head is not None and self._head.status == 101:
+                self._chunks.append(data[upgrade.args[0] :])
+            else:
+                self._fail(UpstreamProtocol("The upstream switched protocols unasked."))
         except httptools.HttpParserError as error:
             self._keep = False
             if not self._complete:
@@ -350,6 +436,8 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self._body_open and self._head is None and self._error is None:
+            self._rescue()
         self._pool.forget(self)
         self._keep = False
         if self._exchange and not self._complete and self._error is None:
@@ -360,6 +448,18 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 self._fail(UpstreamReset())
         self._transport = None
+
+    def _rescue(self) -> None:
+        """An upstream that has said its last word while our body was still on its way (a 413, say) closes, and our
+        next write fails. uvloop ends the transport on that and would drop the answer that the kernel still holds; here
+        its descriptor is still open."""
+        assert self._transport is not None
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or self._transport.get_extra_info("sslcontext"):
+            return
+        with contextlib.suppress(OSError):
+            while self._error is None and (data := os.read(sock.fileno(), HIGH_WATER)):
+                self.data_received(data)
 
     def _fail(self, error: ProxyError) -> None:
         if self._error is None:
@@ -386,31 +486,66 @@ class UpstreamConnection(asyncio.Protocol):
             raise UpstreamProtocol("The upstream sent an invalid status line.")
         raw = self._raw
         end = raw.find(b"\r\n\r\n")
-        if status < 200:
-            self._skip_interim(status, raw[end + 4 :])
-            return
         headers: Headers = _FIELD.findall(raw, 0, end)
         self._raw = b""
         if end > _MAX_HEAD_BYTES or len(headers) > _MAX_HEADERS:
             raise UpstreamProtocol("The upstream's response head is too large.")
         if b" \r\n" in raw or b"\t\r\n" in raw:
             headers = [(name, _stripped(name, value)) for name, value in headers]  # RFC 9112 5.1
+        if status < 200:
+            self._take_interim(status, headers, raw[end + 4 :])
+            return
+        self._withheld = False  # whatever it says now is no leave to go on
+        if self._trailers:
+            self._trailers = []  # its own lines were heard as well
         self._head = self._read_head(status, headers)
         if self._head_only or status in (204, 304):
             self._finish_bodyless()
         if self._sink is None:
             self._wake()
 
-    def _skip_interim(self, status: int, rest: bytes) -> None:
+    def _take_interim(self, status: int, headers: Headers, rest: bytes) -> None:
+        """Relay it, as RFC 9110 15.2 asks, but a 100 only to a client that waits for one, once."""
+        if status == 101:
+            self._switch(headers)
+            return
         self._interim += 1
-        if status == 101 or self._interim > _MAX_INTERIM:
-            raise UpstreamProtocol("The upstream sent an interim response that nobody asked for.")
+        if self._interim > _MAX_INTERIM:
+            raise UpstreamProtocol("The upstream sent too many interim responses.")
+        if status == 100:
+            self._proceed()
+        elif self._heard is not None:
+            self._heard.interim(status, self._reason, _passing(headers, self._shape(headers))[0])
         self._raw = rest
         self._reason = b""
 
+    def _proceed(self) -> None:
+        self._withheld = False
+        if self._upload is not None:
+            self._upload.proceed()
+
+    def _switch(self, headers: Headers) -> None:
+        """101: only as it was asked for."""
+        fields: dict[bytes, bytes] = {}
+        for name, value in headers:
+            low = name.lower()
+            fields[low] = fields[low] + b", " + value if low in fields else value
+        if (
+            not self._upgrade
+            or fields.get(b"upgrade", b"").lower() != self._upgrade
+            or b"upgrade" not in connection_tokens(fields.get(b"connection", b""))
+            or (self._accept is not None and self._accept != (fields.get(b"sec-websocket-accept") or None))
+        ):
+            raise UpstreamProtocol("The upstream switched protocols, but not as it was asked to.")
+        self._head = self._read_head(101, headers)
+        self._keep = False
+        assert self._transport is not None
+        self._transport.pause_reading()  # what follows belongs to whoever takes the connection over
+        self._wake()
+
     def _read_head(self, status: int, headers: Headers) -> ResponseHead:
-        shape = self._pool.shapes[tuple([name for name, _ in headers])]
-        lines = list(shape.keep(headers))
+        shape = self._shape(headers)
+        lines, dated = _passing(headers, shape)
         length: int | None = None
         if shape.length >= 0:
             length = int(headers[shape.length][1])  # llhttp has checked digits, range and uniqueness
@@ -421,13 +556,10 @@ class UpstreamConnection(asyncio.Protocol):
         if shape.keepalive >= 0:
             self._note_keepalive(headers[shape.keepalive][1])
         self._keep = self._parser.should_keep_alive()
-        dated = shape.dated
-        for position in shape.connections:
-            named = connection_tokens(headers[position][1])
-            if named:
-                lines = [line for line in lines if line[0].lower() not in named]
-                dated = dated and b"date" not in named
         return ResponseHead(status, self._reason, lines, length, dated, shape.located)
+
+    def _shape(self, headers: Headers) -> Shape:
+        return self._pool.shapes[tuple([name for name, _ in headers])]
 
     def _note_keepalive(self, value: bytes) -> None:
         """`Keep-Alive: timeout=N`: leave a second before the upstream does (RFC 2068 19.7.1.1, still in wide use)."""
@@ -441,6 +573,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._complete = True
         if self._head_only:
             self._parser = httptools.HttpResponseParser(self)
+
+    def hear_field(self, name: bytes, value: bytes) -> None:
+        """For trailers, see `_TrailerReader`: lines of the head are heard too, and forgotten at its end."""
+        assert self._trailers is not None
+        self._trailers.append((name, value.strip(b" \t")))
+        if len(self._trailers) > _MAX_HEADERS:
+            raise UpstreamProtocol("The upstream's trailers are too many.")
 
     def on_body(self, data: bytes) -> None:
         if self._head_only or self._head is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -33,7 +34,8 @@ from proxy.errors import (
 from proxy.messages import Headers, RequestHead
 from proxy.wire.body import HIGH_WATER, RequestBody
 from proxy.wire.head import read_head
-from proxy.wire.responder import Responder
+from proxy.wire.headers import trailer_lines
+from proxy.wire.responder import CONTINUE, Responder
 from proxy.wire.timer import TimerWheel
 
 _METHOD_TOKEN = re.compile(rb"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+ ")
@@ -109,16 +111,17 @@ class EdgeProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_answered_mark",
+        "_asked",
         "_body",
         "_body_length",
         "_body_mark",
         "_busy",
         "_close_after",
-        "_expect",
         "_half_closed",
         "_head_due",
         "_head_fed",
         "_headers",
+        "_held",
         "_in_head",
         "_lingered",
         "_lingering",
@@ -137,6 +140,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_stopped",
         "_task",
         "_trailer_bytes",
+        "_trailers",
         "_transport",
         "_unsent",
         "_url",
@@ -168,7 +172,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._body: RequestBody | None = None  # of the message that is being parsed
         self._body_mark = 0
         self._body_length = 0
-        self._expect = False
+        self._held = False  # what follows an Upgrade request is HTTP only if the protocol is not switched
         self._rest = b""  # read but not parsed yet
         self._reading = True
         self._stopped = False  # nothing more is parsed
@@ -181,6 +185,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._muted = False
         self._reprime: bytes | None = None
         self._trailer_bytes = 0
+        self._trailers: Headers = []
         self._url = b""
         self._headers: Headers = []
         self._peer = ""
@@ -189,6 +194,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._unsent = 0
         self._half_closed = False
         self._answered_mark = 0
+        self._asked = 0
         self.deadline: float | None = None
         self.filed: float | None = None
 
@@ -212,11 +218,13 @@ class EdgeProtocol(asyncio.Protocol):
         if self._stopped:
             self._discard(len(data))
             return
-        if len(data) <= _SLICE and not self._rest and len(self._waiting) < _MAX_WAITING:
+        if len(data) <= _SLICE and not self._rest and len(self._waiting) < _MAX_WAITING and not self._held:
             self._feed(data)  # nearly always: the loop of `_parse` costs as much again
         else:
             self._rest = self._rest + data if self._rest else data
-        if self._rest:
+        if self._held:
+            self._set_reading(len(self._rest) <= HIGH_WATER)
+        elif self._rest:
             self._parse()
 
     def eof_received(self) -> bool:
@@ -270,7 +278,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _parse(self) -> None:
         """Feed what was read: a slice at a time between messages, whole inside a body."""
-        while self._rest and not self._stopped:
+        while self._rest and not self._stopped and not self._held:
             if len(self._waiting) >= _MAX_WAITING:
                 self._set_reading(False)
                 self._head_due = None  # fig is what it waits for, not the client
@@ -290,7 +298,7 @@ class EdgeProtocol(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
+            self._pass_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserInvalidMethodError:
             a_token = self._head_fed > len(data) or _METHOD_TOKEN.match(data)
             self._reject(UnknownMethod() if a_token else BadRequest("The method is not a token."))
@@ -304,11 +312,10 @@ class EdgeProtocol(asyncio.Protocol):
         if self._in_head or self._body is not None:
             self._watch()
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """fig does not switch protocols here, so the message goes on as HTTP/1.1 (RFC 9110 7.8).
-
-        llhttp ends an Upgrade request at its head; where a body follows, a parser that has just read a head with the
-        same framing takes over.
+    def _pass_upgrade(self, rest: bytes) -> None:
+        """llhttp ends an Upgrade request at its head. What follows waits where the protocol may be switched; else it
+        goes on as HTTP/1.1 (RFC 9110 7.8), and where that is a body, a parser that has just read a head with the same
+        framing takes over.
         """
         self._rest = rest + self._rest
         if self._reprime is None:
@@ -334,6 +341,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._body is None:
             self._headers.append((name, value.strip(b" \t")))
         elif not self._muted:  # trailers never join the headers (RFC 9110 6.5.1)
+            self._trailers.append((name, value.strip(b" \t")))
             self._trailer_bytes += len(name) + len(value) + 4
             if self._trailer_bytes > self.shared.limits.max_head_bytes:
                 raise HeadTooLarge("The trailers are too large.")
@@ -360,10 +368,17 @@ class EdgeProtocol(asyncio.Protocol):
             self.deadline = None
         self._close_after = not self._parser.should_keep_alive()
         body = self._no_body if request.length == 0 and self._no_body is not None else self._start_body(request)
-        if request.length != 0 and self._parser.should_upgrade():
-            length = request.length
-            self._reprime = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+        if b"upgrade" in request.fields and self._parser.should_upgrade():
+            self._note_upgrade(request)
         self._enqueue(_Turn(request, body, self._close_after))
+
+    def _note_upgrade(self, request: RequestHead) -> None:
+        length = request.length
+        if length != 0:
+            self._reprime = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+        elif not request.http10:  # RFC 9110 7.8: an Upgrade in HTTP/1.0 is ignored
+            request.upgrade = request.fields[b"upgrade"].lower()
+            self._held = True
 
     def on_body(self, data: bytes) -> None:
         body = self._body
@@ -375,6 +390,8 @@ class EdgeProtocol(asyncio.Protocol):
             return  # llhttp's early end of an Upgrade request: the body is still to come
         if self._body is not None:
             body, self._body = self._body, None
+            if self._trailers:
+                body.trailers = trailer_lines(self._trailers)
             body.end()
             self._disarm()
             self._set_reading(True)
@@ -391,7 +408,8 @@ class EdgeProtocol(asyncio.Protocol):
         self._body = body = RequestBody(self, self.shared.limits.max_body_bytes)
         self._body_length = request.length or 4 * _SLICE  # chunked: the end is not known
         self._body_mark = 0
-        self._expect = request.fields.get(b"expect", b"").lower() == b"100-continue" and not request.http10
+        self._trailers = []
+        body.withheld = request.expects_continue
         return body
 
     # --- one request after another -----------------------------------------------------------------------------------
@@ -444,6 +462,7 @@ class EdgeProtocol(asyncio.Protocol):
             if not body.ended:
                 body.detach()
                 self._stopped = True
+            self._held = False
             if responder.close or (self._stopped and not self._waiting):
                 self._finish_and_close()
                 return
@@ -497,12 +516,26 @@ class EdgeProtocol(asyncio.Protocol):
         if self._transport is not None:
             self._transport.writelines(data)
 
-    def send_continue(self, body: RequestBody) -> None:
-        """100 Continue, once, if the client waits for it (RFC 9110 10.1.1)."""
-        if self._expect and body is self._body and body.received == 0 and not body.ended:
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if body is self._body:
-            self._expect = False
+    def send_continue(self) -> None:
+        """The client of the request that is being answered may send its body (RFC 9110 10.1.1)."""
+        self.write(CONTINUE)
+        self._watch()
+
+    def hand_over(self) -> tuple[asyncio.Transport | None, bytes]:
+        """Give the connection away after a switch of protocols: its transport and what was read beyond the request.
+
+        The transport is None where the client has gone. The new owner tells `given_away_lost` when it is closed.
+        """
+        rest, self._rest = self._rest, b""
+        self._stopped = True
+        self.deadline = None
+        self._parser = None
+        return self._transport, rest
+
+    def given_away_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.shared.forget(self)
+        self._server_state.connections.discard(self)
 
     def cut(self) -> None:
         if self._transport is not None:
@@ -583,7 +616,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._write_paused or self._transport is None:
             return
         if self._half_closed:
-            self._arm(_HALF_CLOSED_SPAN_S)
+            self._arm(_HALF_CLOSED_SPAN_S / 2)
         if self._stopped:
             return
         if self._in_head:
@@ -591,7 +624,7 @@ class EdgeProtocol(asyncio.Protocol):
                 self._head_due = self._loop.time() + self.shared.timeouts.head_s
                 self.shared.idle.pop(self, None)
             self.shared.wheel.arm(self, self._head_due)
-        elif self._body is not None and self._reading and self.deadline is None and not self._expect:
+        elif self._body is not None and self._reading and self.deadline is None and not self._body.withheld:
             self._body_mark = self._body.received
             self._arm(self.shared.timeouts.body_s)
 
@@ -622,14 +655,29 @@ class EdgeProtocol(asyncio.Protocol):
             self._arm(self.shared.timeouts.write_s)
 
     def _expire_half_closed(self) -> None:
-        """A FIN does not say whether the client still reads. As long as bytes go out the kernel tells (a reset comes
-        back); a span without any is taken for a client that has left, so that it never holds an upstream."""
-        sent = self._responder.bytes_out if self._responder is not None else 0
-        if sent > self._answered_mark:
+        """A FIN does not say whether the client still reads; bytes that go out do, since a reset comes back. So one
+        that waits for its head is asked by an interim answer, which it must be able to skip (RFC 9110 15.2), ever more
+        seldom; where that cannot be, a span without any byte is taken for a client that has left: it never holds an
+        upstream."""
+        responder = self._responder
+        sent = responder.bytes_out if responder is not None else 0
+        if self._reset():
+            self.cut()
+        elif responder is not None and responder.interim(100, b"Continue", []):
+            self._asked += 1
+            self._arm(_HALF_CLOSED_SPAN_S / 2 * 2 ** max(0, self._asked - 2))
+        elif sent > self._answered_mark:
             self._answered_mark = sent
             self._arm(_HALF_CLOSED_SPAN_S)
         else:
             self.cut()
+
+    def _reset(self) -> bool:
+        """Whether the client has reset the connection; the loop does not listen any more after a FIN."""
+        assert self._transport is not None
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), 0)  # errors are always told
+        return bool(poll.poll(0))
 
     def _expire_body(self, body: RequestBody) -> None:
         """In each span at least min(1 KiB, what is left) must have come."""

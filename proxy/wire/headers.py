@@ -8,9 +8,11 @@ itself, and names that a WSGI or PHP upstream could not tell from another one (`
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from hashlib import sha1
 from operator import itemgetter
 
 from proxy.errors import UpstreamProtocol
@@ -25,6 +27,11 @@ _HOP_BY_HOP = frozenset(
 _REQUEST_OURS = frozenset(b"host content-length expect x-request-id traceparent via".split())
 _FORWARDED = frozenset(b"forwarded x-real-ip".split())
 _EXTENDED = frozenset(b"x-forwarded-for x-forwarded-proto x-forwarded-host".split())
+_NO_TRAILERS = frozenset(
+    b"accept accept-charset accept-encoding accept-language age authentication-info authorization cache-control cookie"
+    b" expires if-match if-modified-since if-none-match if-range if-unmodified-since max-forwards origin pragma"
+    b" proxy-authentication-info range referer retry-after user-agent vary warning www-authenticate".split()
+)
 _NOTHING: frozenset[bytes] = frozenset()
 # What nearly every Connection field says (0.9 µs saved).
 _NAME_NOTHING = frozenset((b"", b"close", b"keep-alive", b"Keep-Alive", b"Close"))
@@ -38,6 +45,8 @@ _REMEMBERED_NAMES = 4096
 _REMEMBERED_SHAPES = 512
 _REMEMBERED_SHAPE_BYTES = 2048
 _REMEMBERED_BYTES = 64
+_WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
+_WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _ABSOLUTE = re.compile(rb"(?:https?:)?//([^/?#]+)", re.IGNORECASE)
 
 
@@ -84,6 +93,17 @@ def response_kind(low: bytes) -> int:
     if known is not None:
         return known
     return DROP if low in _HOP_BY_HOP or low == b"x-request-id" or low.startswith(b"x-fig-") else PASS
+
+
+def trailer_lines(lines: Headers) -> Headers:
+    """The lines of a trailer section that may go on: none that frames, routes, authenticates or describes the content
+    (RFC 9110 6.5.1), and none that would not pass as a header, since some servers mix the two."""
+    return [line for line in lines if _trails(line[0].lower())]
+
+
+def _trails(low: bytes) -> bool:
+    kind = request_kind(low)
+    return kind == PASS and response_kind(low) == PASS and low not in _NO_TRAILERS and low[:8] != b"content-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +187,16 @@ def connection_tokens(value: bytes) -> frozenset[bytes]:
     return frozenset(token.strip(b" \t").lower() for token in value.split(b",") if token.strip(b" \t"))
 
 
+def accept_for(request: RequestHead) -> bytes:
+    """The Sec-WebSocket-Accept that answers this handshake (RFC 6455 4.2.2); empty, which no answer can say, where the
+    request is no valid handshake (4.2.1)."""
+    fields = request.fields
+    key = fields.get(b"sec-websocket-key", b"")
+    if request.method != "GET" or fields.get(b"sec-websocket-version") != b"13" or not _WEBSOCKET_KEY.fullmatch(key):
+        return b""
+    return b64encode(sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
+
+
 def request_lines(
     kinds: FieldKinds,
     request: RequestHead,
@@ -178,8 +208,9 @@ def request_lines(
     traceparent: bytes,
     peer_trusted: bool,
     continues: bool,
+    upgrade: bytes = b"",
 ) -> bytes:
-    """The whole request head for an upstream, final blank line included.
+    """The whole request head for an upstream, final blank line included. `upgrade` asks it to switch to that protocol.
 
     `target` is already rewritten. `peer_trusted`: the peer's own X-Forwarded-* are kept and extended. `continues`: the
     client's trace goes on, so its tracestate belongs to it (W3C Trace Context 3.3).
@@ -202,6 +233,12 @@ def request_lines(
         parts.append(b"Transfer-Encoding: chunked\r\n")
     elif b"content-length" in fields:
         parts.append(b"Content-Length: %d\r\n" % request.length)
+    if request.length != 0 and request.expects_continue:
+        parts.append(b"Expect: 100-continue\r\n")
+    if upgrade:
+        parts.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade)
+    elif b"te" in fields and request.takes_trailers:
+        parts.append(b"Connection: TE\r\nTE: trailers\r\n")
     parts.append(b"\r\n")
     return b"".join(parts)
 

@@ -51,12 +51,14 @@ class EndpointPool:
     def idle(self) -> int:
         return len(self._idle)
 
-    def take_idle(self) -> UpstreamConnection | None:
-        """The most recently used idle connection that has not outstayed its upstream's patience."""
+    def take_idle(self, *, surely: bool = False) -> UpstreamConnection | None:
+        """The most recently used idle connection that has not outstayed its upstream's patience. `surely`: not one that
+        the upstream has closed already, for a request that could not be sent twice."""
         now = self._clock()
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closing and now - connection.idle_since < connection.keepalive_s:
+            fresh = not connection.closing and now - connection.idle_since < connection.keepalive_s
+            if fresh and not (surely and connection.stale()):
                 connection.reused = True
                 self.in_use += 1
                 return connection

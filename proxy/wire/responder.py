@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.messages import Headers
 from proxy.wire.body import RequestBody, Source
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Downstream(Protocol):
@@ -18,6 +23,17 @@ class Downstream(Protocol):
     def write(self, data: bytes) -> None: ...
     def writelines(self, data: tuple[bytes, ...]) -> None: ...
     def cut(self) -> None: ...
+    def hand_over(self) -> tuple[asyncio.Transport | None, bytes]: ...
+    def given_away_lost(self, exc: Exception | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """A connection after a switch of protocols. `early` was read behind the request; `lost` is told of the end."""
+
+    transport: asyncio.Transport
+    early: bytes
+    lost: Callable[[Exception | None], None]
 
 
 class Responder:
@@ -90,6 +106,24 @@ class Responder:
             parts.append(b"0\r\n\r\n")
         edge.write(b"".join(parts))
 
+    def interim(self, status: int, reason: bytes, headers: Headers) -> bool:
+        """Relay a 1xx answer (RFC 9110 15.2), never to HTTP/1.0. False where it cannot go out any more."""
+        if self.started or self._http10:
+            return False
+        lines = b"".join([b"%b: %b\r\n" % line for line in headers])
+        self._edge.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
+        return True
+
+    def switch(self, reason: bytes, headers: Headers, protocol: bytes) -> Switched | None:
+        """Send 101 and give the connection away (RFC 9110 15.2.2). None where the client has gone."""
+        self.started = True
+        self.close = True
+        self.status = 101
+        lines = b"".join([b"%b: %b\r\n" % line for line in headers])
+        self._edge.write(b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (reason, lines, protocol))
+        transport, early = self._edge.hand_over()
+        return None if transport is None else Switched(transport, early, self._edge.given_away_lost)
+
     @property
     def paused(self) -> bool:
         return self._edge.write_paused
@@ -101,10 +135,10 @@ class Responder:
         else:
             self._edge.write(data)
 
-    def end(self) -> None:
-        """The body given to `write` is complete."""
+    def end(self, trailers: Headers) -> None:
+        """The body given to `write` is complete. `trailers` are for a client that takes them."""
         if self._chunked:
-            self._edge.write(b"0\r\n\r\n")
+            self._edge.write(b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % line for line in trailers]))
 
     def cut(self) -> None:
         """Close without a clean end, so that the client sees a truncated message (RFC 9112 8)."""

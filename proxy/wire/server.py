@@ -33,10 +33,11 @@ class DataServer(QuietServer):
     """Accepts for the Edge. At the end: announce, keep serving for a while, let go of idle clients, wait for the rest.
 
     1 every response says `Connection: close`  2 accept for `delay_s`  3 close the listeners, the backlog taken in
-    4 idle connections close after a moment  5 those with a request finish, for `timeout_s`  6 what is left is cut
+    4 idle connections and tunnels close after a moment  5 those with a request finish, for `timeout_s`
+    6 what is left is cut
     """
 
-    def __init__(self, edge: Edge, drain: Callable[[], DrainTimes]) -> None:
+    def __init__(self, edge: Edge, drain: Callable[[], DrainTimes], leave: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app=lambda: edge,
             factory=True,
@@ -53,6 +54,7 @@ class DataServer(QuietServer):
         super().__init__(config)
         self._edge = edge
         self._drain = drain
+        self._leave = leave
         self._hurried = asyncio.Event()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -63,6 +65,7 @@ class DataServer(QuietServer):
         grace_s = min(_IDLE_GRACE_S, times.timeout_s)
         await self._wait(grace_s, self._edge.deserted)
         self._edge.close_idle()
+        self._leave()
         await self._wait(times.timeout_s - grace_s, self._edge.deserted)
         for connection in list(self._edge.connections):
             connection.cut()

@@ -28,6 +28,8 @@ from proxy.exchange import Exchange
 from proxy.messages import RequestHead
 from proxy.routing.decide import Decision, Side
 from proxy.telemetry.metrics import BUCKETS_S, Gauges, Metrics, SideMeter
+from proxy.upstreams.tunnels import Tunnels
+from proxy.wire.timer import TimerWheel
 from tests.support.snapshots import snapshot
 
 Labels = frozenset[tuple[str, str]]
@@ -51,6 +53,9 @@ WITH_GAUGES = {
     "fig_in_flight": "gauge",
     "fig_retries": "counter",
     "fig_connections": "gauge",
+    "fig_tunnels": "gauge",
+    "fig_tunnels_ended": "counter",
+    "fig_tunnel_bytes": "counter",
 }
 
 
@@ -64,6 +69,7 @@ def with_gauges() -> Metrics:
         seams=lambda: [("a", 25.0, 24.5, False), ("b", 0.0, 0.0, True)],
         in_flight=lambda: [("old", 3, 0), ("new", 0, 2)],
         connections=lambda: (5, 40),
+        tunnels=Tunnels(TimerWheel()),
     )
     return metrics
 

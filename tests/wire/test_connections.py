@@ -57,6 +57,18 @@ def test_a_client_that_half_closes_gets_its_answer(client: RawClient) -> None:
     assert client.answer().status == 200
 
 
+def test_a_client_that_half_closes_gets_an_answer_that_takes_its_time(client: RawClient, origin: Origin) -> None:
+    def behave(connection: Connection) -> None:
+        connection.read()
+        time.sleep(0.9)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    origin.behave = behave
+    client.send(GET % 1)
+    client.half_close()
+    assert client.answer().body == b"ok"
+
+
 def test_a_body_cut_short_never_arrives_complete(client: RawClient, origin: Origin) -> None:
     client.send(b"POST / HTTP/1.1\r\nHost: proxy.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
     time.sleep(0.1)

@@ -62,7 +62,7 @@ def test_hop_by_hop_fields_and_those_that_connection_names_are_removed() -> None
         (b"X-Hop", b"1"),
         (b"X-OTHER", b"1"),
         (b"Keep-Alive", b"5"),
-        (b"TE", b"trailers"),
+        (b"TE", b"gzip"),
         (b"Upgrade", b"h2c"),
         (b"Proxy-Authorization", b"x"),
         (b"Proxy", b"http://evil"),

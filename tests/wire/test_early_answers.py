@@ -1,0 +1,87 @@
+"""An upstream that answers before it has read the whole request body: the client gets that answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from tests.support.client import RawClient
+from tests.support.fig import Fig
+from tests.support.origin import Connection, Origin
+from tests.support.wire import metric, post, until
+
+REFUSAL = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhuge"
+SIZE = 50_000_000
+
+
+def upload(client: RawClient) -> None:
+    """As much as goes: the answer may end it."""
+    client.send(post("/", SIZE) + b"x" * SIZE)
+
+
+@pytest.mark.parametrize("end", ["close", "reset later", "stay"])
+def test_a_refusal_in_the_middle_of_an_upload_reaches_the_client(
+    fig: Fig, client: RawClient, origin: Origin, end: str
+) -> None:
+    done = threading.Event()
+
+    def behave(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(REFUSAL)
+        if end == "stay":
+            done.wait(5)
+        elif end == "reset later":
+            time.sleep(0.05)
+            connection.reset()
+
+    origin.behave = behave
+    for _ in range(5):
+        with RawClient(fig.address) as one:
+            sender = threading.Thread(target=upload, args=(one,))
+            sender.start()
+            answer = one.answer()
+            assert (answer.status, answer.body) == (413, b"huge")
+            sender.join(10)
+            assert not sender.is_alive()
+    done.set()
+    assert until(lambda: metric(fig, "fig_in_flight") == 0)
+    assert not any(request.complete for request in origin.requests)
+
+
+def test_an_answer_that_streams_while_the_body_still_comes_is_relayed_both_ways(
+    client: RawClient, origin: Origin
+) -> None:
+    def behave(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            data = connection.recv()
+            connection.send(b"%x\r\n%b\r\n" % (len(data), data))
+        connection.send(b"0\r\n\r\n")
+        connection.wait_closed()
+
+    origin.behave = behave
+    client.send(post("/", 3))
+    head = client.head()
+    assert head is not None
+    assert head.status == 200
+    for letter in (b"a", b"b", b"c"):
+        client.send(letter)
+        while b"1\r\n" + letter not in client.buffer:
+            client.buffer += client.sock.recv(100)
+
+
+def test_the_connection_is_closed_after_an_early_answer(client: RawClient, origin: Origin) -> None:
+    def behave(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        connection.wait_closed()
+
+    origin.behave = behave
+    client.send(post("/", 1000) + b"x")
+    answer = client.answer()
+    assert (answer.status, answer.value("connection")) == (403, "close")
+    assert client.ends()
+    assert len(origin.requests) == 1
