@@ -152,7 +152,7 @@ class _Leg(asyncio.Protocol):
         if self.other.stage is _Stage.OPEN:
             self._tunnel.touch()
             self.relay(data)
-        elif self.frames is not None and self.stage is not _Stage.CLOSING:
+        elif self.frames is not None:
             self._end_frame(self.frames, data)
 
     def relay(self, data: bytes) -> None:
@@ -175,7 +175,7 @@ class _Leg(asyncio.Protocol):
 
     def set_reading(self, reading: bool) -> None:
         if self.eof or self.transport.is_closing():
-            return  # uvloop would report the same end again
+            return  # libuv leaves reading on after an end undefined
         if reading:
             self.transport.resume_reading()
         else:

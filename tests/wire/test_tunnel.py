@@ -257,14 +257,14 @@ async def said_goodbye(rig: Rig, end: End) -> None:
 
 @on_uvloop
 async def test_silence_ends_a_tunnel_and_any_byte_postpones_it() -> None:
-    async with rigged(idle_s=60.0) as rig:
+    async with rigged(idle_s=10.0) as rig:
         for relayed in range(2, 8, 2):
-            rig.clock.pass_(40)
+            rig.clock.pass_(7)
             await rig.client.send(b"\x81\x80")
             await rig.relayed(relayed)
-        rig.clock.pass_(40)
+        rig.clock.pass_(9)
         assert not rig.task.done()
-        rig.clock.pass_(21)
+        rig.clock.pass_(1.3)
         await rig.origin.read(6)
         await said_goodbye(rig, "idle")
 
@@ -336,6 +336,18 @@ async def test_a_stalled_peer_gets_the_whole_frame_before_the_close() -> None:
         assert await rig.client.read(len(download)) == download
         await sending
         await said_goodbye(rig, "drain")
+
+
+@on_uvloop
+async def test_a_close_is_noticed_also_where_the_other_side_does_not_read() -> None:
+    async with rigged(opened=False) as rig:
+        rig.formers[0].transport.write(b"x" * 8_000_000)
+        rig.open()
+        rig.tunnel.close("drain")
+        assert unmasked(await rig.origin.read(8)) == SERVER_CLOSE[2:]
+        await rig.origin.send(frame(b"\x03\xe9", Opcode.CLOSE, mask=False))
+        assert await rig.origin.rest() == b""
+        assert rig.lost == ["upstream"]
 
 
 @on_uvloop
@@ -448,6 +460,39 @@ async def test_after_a_reset_the_other_side_can_see_that_something_is_missing(le
         else:
             with pytest.raises(ConnectionResetError):
                 await left.rest()
+
+
+@pytest.mark.parametrize("websocket", [True, False])
+@on_uvloop
+async def test_what_is_buffered_is_not_delivered_after_a_reset(websocket: bool) -> None:
+    async with rigged(opened=False) as rig:
+        near, written = rig.formers[0].transport, 0
+        while not near.get_write_buffer_size():
+            near.write(b"x" * 16_384)
+            written += 16_384
+            await asyncio.sleep(0)
+        rig.open(websocket=websocket)
+        rig.origin.reset()
+        assert await rig.end() == "upstream"
+        if websocket:
+            assert len(await rig.client.rest()) < written
+        else:
+            with pytest.raises(ConnectionResetError):
+                await rig.client.rest()
+
+
+@pytest.mark.parametrize("websocket", [True, False])
+@on_uvloop
+async def test_a_loss_without_an_end_is_a_proper_one_only_where_frames_tell(websocket: bool) -> None:
+    """So TLS without close_notify looks."""
+    async with rigged(websocket=websocket) as rig:
+        rig.formers[1].transport.abort()
+        assert await rig.end() == "upstream"
+        if websocket:
+            assert await rig.client.rest() == b""
+        else:
+            with pytest.raises(ConnectionResetError):
+                await rig.client.rest()
 
 
 @pytest.mark.parametrize("first", ["client", "origin"])
