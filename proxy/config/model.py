@@ -92,7 +92,7 @@ class Server(Model):
     timeouts: ServerTimeouts = Field(default=ServerTimeouts(), description="How long a client may take")
     upgrades: tuple[str, ...] = Field(
         default=("websocket",),
-        description="Protocols that a client may switch to by Upgrade, in lower case; others are dropped",
+        description="Protocols that a client may switch to by Upgrade; others are dropped",
         examples=[["websocket"]],
     )
     drain: Drain = Field(default=Drain(), description="How the data port stops")

@@ -17,6 +17,7 @@ BUCKET_NAME_BYTES = 48
 """Longest name that keys a bucket: blake2b takes 64 bytes, and suffixes must fit in."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9a-z/-]+", re.ASCII)
 _SEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}", re.ASCII)
 _UPSTREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
@@ -48,6 +49,15 @@ def endpoint_problem(url: str) -> str | None:
         split_endpoint(url)
     except ValueError:
         return f"`{url}` is not http://HOST:PORT: a host and a port from 1 to 65535 are needed"
+    return None
+
+
+def upgrade_problem(protocol: str) -> str | None:
+    """A protocol of `server.upgrades`: a token as in RFC 9110 16.7, in lower case."""
+    if protocol in ("h2c", "http/2.0"):
+        return f"{protocol} cannot be tunnelled past the gateway: put an HTTP/2 terminator in front of fig"
+    if not _PROTOCOL.fullmatch(protocol):
+        return f"{protocol!r} is not the name of a protocol in lower case, such as websocket"
     return None
 
 

@@ -23,9 +23,10 @@ Codes of problems, stable; all are errors but those marked w (warning), which le
     FIG104  admin token                                 FIG221  method condition
     FIG105  network (CIDR)                              FIG222  header or query condition
     FIG106  store                                       FIG223  host condition
-    FIG111  endpoint                                    FIG224  params names no segment of the path
-    FIG112  duplicate endpoint                          FIG225  regular expression
-    FIG113  endpoint is fig itself                      FIG3xx  routes beside one another: `routing.table`
+    FIG107  protocol to upgrade to                      FIG224  params names no segment of the path
+    FIG111  endpoint                                    FIG225  regular expression
+    FIG112  duplicate endpoint                          FIG3xx  routes beside one another: `routing.table`
+    FIG113  endpoint is fig itself
     FIG114  upstream host
     FIG115  unknown upstream
 
@@ -92,6 +93,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     yield from _single("admin.listen", "FIG101", syntax.listen_problem(admin.listen))
     yield from _single("admin.token", "FIG104", syntax.admin_token_problem(admin.token))
     yield from _each("server.trusted_proxies", "FIG105", server.trusted_proxies, syntax.network_problem)
+    yield from _each("server.upgrades", "FIG107", server.upgrades, syntax.upgrade_problem)
     data_at, admin_at = _address(server.listen), _address(admin.listen)
     if data_at and admin_at and data_at[1] == admin_at[1] != 0 and syntax.collide(data_at[0], admin_at[0]):
         message = f"`admin.listen` {admin.listen} is also the data port {server.listen}: choose another port"

@@ -83,6 +83,7 @@ seams:
             "server: {trusted_proxies: [10.0.0.0/8, x, 10.0.0.1/8]}",
             "FIG105 server.trusted_proxies[1]; FIG105 server.trusted_proxies[2]",
         ),
+        ("server: {upgrades: [websocket, h2c, Two, tcp/1]}", "FIG107 server.upgrades[1]; FIG107 server.upgrades[2]"),
         ("store: redis://localhost", "FIG007 store"),
         ("store: 'sqlite:'", "FIG106 store"),
         ("default: monolit", "FIG115 default"),
