@@ -237,7 +237,7 @@ class EdgeProtocol(asyncio.Protocol):
         if not self._busy:
             return False
         self._half_closed = True
-        self._answered_mark = 0
+        self._answered_mark = self._responder.bytes_out if self._responder is not None else 0
         self._watch()
         return True
 
@@ -616,7 +616,8 @@ class EdgeProtocol(asyncio.Protocol):
         if self._write_paused or self._transport is None:
             return
         if self._half_closed:
-            self._arm(_HALF_CLOSED_SPAN_S / 2)
+            started = self._responder is not None and self._responder.started
+            self._arm(_HALF_CLOSED_SPAN_S if started else _HALF_CLOSED_SPAN_S / 2)
         if self._stopped:
             return
         if self._in_head:
