@@ -26,7 +26,7 @@ class Clock:
     """The loop as a tunnel uses it, with a time that `pass_` moves on."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wheel: TimerWheel) -> None:
-        self._loop, self._wheel, self._passed = loop, wheel, 0.0
+        self._loop, self.wheel, self._passed = loop, wheel, 0.0
         self.create_future = loop.create_future
 
     def time(self) -> float:
@@ -34,7 +34,7 @@ class Clock:
 
     def pass_(self, seconds: float) -> None:
         self._passed += seconds
-        self._wheel.advance(self.time())
+        self.wheel.advance(self.time())
 
 
 class Former(asyncio.Protocol):
@@ -120,7 +120,7 @@ class Rig:
             self.formers[0].transport,
             self.formers[1].transport,
             loop=self.clock,
-            wheel=self.clock._wheel,
+            wheel=self.clock.wheel,
             client_lost=lambda exc: self.lost.append("client"),
             upstream_lost=lambda exc: self.lost.append("upstream"),
             **{"websocket": True, "idle_s": 3600.0, "max_s": None, **settings},
