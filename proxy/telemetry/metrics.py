@@ -52,10 +52,12 @@ class Gauges:
         seams: Callable[[], Iterable[tuple[str, float, float, bool]]],
         in_flight: Callable[[], Iterable[tuple[str, int, int]]],
         connections: Callable[[], tuple[int, int]],
+        handshakes_failed: Callable[[], int],
     ) -> None:
         self.seams = seams
         self.in_flight = in_flight
         self.connections = connections
+        self.handshakes_failed = handshakes_failed
 
 
 class Metrics(Collector):
@@ -184,3 +186,6 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
     connections.add_metric(["active"], active)
     connections.add_metric(["idle"], idle)
     yield connections
+    handshakes = CounterMetricFamily("fig_tls_handshakes_failed", "Client connections that ended before TLS was agreed")
+    handshakes.add_metric([], gauges.handshakes_failed())
+    yield handshakes

@@ -51,6 +51,7 @@ WITH_GAUGES = {
     "fig_in_flight": "gauge",
     "fig_retries": "counter",
     "fig_connections": "gauge",
+    "fig_tls_handshakes_failed": "counter",
 }
 
 
@@ -64,6 +65,7 @@ def with_gauges() -> Metrics:
         seams=lambda: [("a", 25.0, 24.5, False), ("b", 0.0, 0.0, True)],
         in_flight=lambda: [("old", 3, 0), ("new", 0, 2)],
         connections=lambda: (5, 40),
+        handshakes_failed=lambda: 6,
     )
     return metrics
 
