@@ -56,7 +56,9 @@ def test_an_endpoint_splits_into_host_and_port() -> None:
     assert split_endpoint("https://catalog:443") == ("catalog", 443)
 
 
-@pytest.mark.parametrize("url", ["ftp://a:1", "https://a", "a:1", "http://a", "http://a:0", "http://a:1/", "http://u@a:1"])
+@pytest.mark.parametrize(
+    "url", ["ftp://a:1", "https://a", "a:1", "http://a", "http://a:0", "http://a:1/", "http://u@a:1"]
+)
 def test_what_is_not_a_plain_endpoint_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         split_endpoint(url)
