@@ -112,9 +112,9 @@ def _pair(certificate: Path, key: Path, text: str, secret: str) -> Iterator[Find
         elif "ENCRYPTED" in secret:
             yield Finding(at_key, "FIG122", f"{key} has a passphrase: write it without one, readable for fig only")
         else:
-            yield Finding(at_key, "FIG122", f"{key} holds no private key in PEM ({error.reason or error})")
-    except (OSError, ValueError) as error:
-        yield Finding(at_key, "FIG122", f"{key} holds no private key in PEM ({error})")
+            yield Finding(at_key, "FIG122", f"{key} holds no private key in PEM: it begins -----BEGIN PRIVATE KEY-----")
+    except OSError as error:  # it has gone since it was read
+        yield Finding(at_key, "FIG121", f"cannot read {key}: {error.strerror}")
     else:
         yield from _validity(context, certificate, text)
 

@@ -234,9 +234,7 @@ class EdgeProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._body is not None:
             self._body.fail(BodyCut())
-        if self._scheme == "https" and self._busy:
-            self.cut()  # uvloop's TLS ends both directions at once: nobody will read the answer
-        if self._scheme == "https" or self._lingering:
+        if self._scheme == "https" or self._lingering:  # uvloop's TLS ends both directions at once
             return False
         # A client may close its direction only and still read the answers that it is owed (RFC 9112 9.6).
         self._stopped = True

@@ -51,16 +51,12 @@ class SecureEdgeProtocol(EdgeProtocol):
         if tls is None or raw.is_closing():
             self.shared.handshakes_failed += 1
             raw.abort()
-            self.connection_lost(None)
+            self.connection_lost(None)  # uvloop tells it again or not at all
             return
         self._transport = SecuredTransport(raw, tls)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         if self in self.shared.idle:
             self._arm(self.shared.timeouts.head_s)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._transport is not None:  # uvloop tells it again, or not at all, after a failed handshake
-            super().connection_lost(exc)
 
     def _turn_away(self) -> None:
         """No room: an answer would cost a handshake, and the wait for it would not be counted."""

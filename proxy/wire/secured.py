@@ -34,10 +34,10 @@ class SecuredTransport(asyncio.Transport):
             self._tls.writelines(list_of_data)
 
     def _deaf(self) -> bool:
-        """After a peer's FIN without close_notify uvloop takes no more bytes and says nothing: say it."""
+        """After the peer's close_notify or FIN uvloop drops what is written and says nothing: end the connection."""
         if self._left:
             return True
-        if self._raw.is_closing():
+        if self.is_closing():
             self._tls.abort()
             return True
         return False
