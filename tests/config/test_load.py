@@ -433,6 +433,12 @@ def test_the_seam_of_the_flags_is_named_after_its_path(path: str, name: str) -> 
     assert list(flags(path).settings.seams) == [name]
 
 
+def test_flags_take_https() -> None:
+    made = flags("/api/**", 10, "https://shop.internal:443").settings
+    assert made.upstreams["legacy"].endpoints == ("https://shop.internal:443",)
+    assert made.upstreams["legacy"].secure
+
+
 def test_problems_of_flags_name_the_flag() -> None:
     with pytest.raises(ConfigError) as caught:
         flags("/**", 101, "https://a")

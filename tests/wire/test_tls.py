@@ -257,6 +257,21 @@ def test_silent_handshakes_make_room_for_others(
     assert_calm(fig)
 
 
+def test_a_full_house_of_active_clients_takes_no_handshake(
+    config: str, tmp_path: Path, authority: Authority, origin: TlsOrigin
+) -> None:
+    text = config.replace("{head_s}", "30").replace("limits: {", "limits: {max_connections: 1, ")
+    origin.behave = slow(1)
+    context = authority.client_context()
+    with Fig(tmp_path, text) as fig, TlsClient(fig.address, context) as client:
+        client.send(get("/slow"))
+        assert until(lambda: metric(fig, "fig_in_flight") == 1)
+        assert refused(fig, context)
+        assert metric(fig, "fig_tls_handshakes_failed_total") == 1
+        assert client.answer().status == 200
+    assert_calm(fig)
+
+
 # The end of a client connection
 
 
@@ -417,6 +432,18 @@ def test_a_body_until_close_is_cut_without_close_notify(client: TlsClient, origi
     assert (answer.body, answer.complete) == (b"hello", False)
     assert client.ragged
     assert access_line(tls_fig, "/ragged")["cause"] == "upstream_reset"
+
+
+def test_an_http_1_0_client_sees_a_whole_body_as_whole(client: TlsClient, origin: TlsOrigin) -> None:
+    def behave(connection: Connection) -> None:
+        connection.read()
+        connection.send(UNTIL_CLOSE + b"hello")
+        goodbye(connection)
+
+    origin.behave = behave
+    client.send(b"GET / HTTP/1.0\r\nHost: h\r\n\r\n")
+    assert client.answer().body == b"hello"
+    assert not client.ragged
 
 
 def test_an_http_1_0_client_sees_a_cut_body_as_cut(client: TlsClient, origin: TlsOrigin) -> None:
