@@ -333,6 +333,40 @@ def test_a_client_that_leaves_frees_the_upstream(tls_fig: Fig, authority: Author
     assert until(lambda: quiet(tls_fig))
 
 
+@pytest.mark.parametrize("farewell", [True, False])
+def test_a_client_that_leaves_with_much_unread_frees_a_stream(
+    tls_fig: Fig, authority: Authority, origin: TlsOrigin, farewell: bool
+) -> None:
+    left = threading.Event()
+
+    def behave(connection: Connection) -> None:
+        connection.read()
+        connection.sock.settimeout(4)
+        try:
+            connection.sock.sendall(UNTIL_CLOSE)
+            while True:
+                connection.sock.sendall(b"data: x\n\n" * 20_000)
+                time.sleep(0.01)
+        except TimeoutError:
+            return
+        except OSError:
+            left.set()
+
+    origin.behave = behave
+    with TlsClient(tls_fig.address, authority.client_context(), window_bytes=4096) as client:
+        client.send(get("/"))
+        assert client.head() is not None
+        time.sleep(0.2)
+        if farewell:
+            client.tls.settimeout(0.01)
+            with contextlib.suppress(OSError):
+                client.tls.unwrap()
+        with socket.socket(fileno=client.tls.detach()) as sock:
+            sock.shutdown(socket.SHUT_WR)
+            assert left.wait(5)
+    assert until(lambda: quiet(tls_fig))
+
+
 def test_write_s_cuts_a_client_that_reads_nothing(tls_fig: Fig, authority: Authority, origin: TlsOrigin) -> None:
     origin.behave = script = BySize()
     with TlsClient(tls_fig.address, authority.client_context(), window_bytes=4096) as client:
