@@ -28,7 +28,7 @@ server:
   listen: {{data}}
   tls: {{certificate: {fig.certificate}, key: {fig.key}}}
   limits: {{max_body_bytes: 200000000}}
-  timeouts: {{head_s: {head_s}, body_s: 2, write_s: 2, keepalive_s: 3}}
+  timeouts: {{head_s: {head_s}, body_s: 2, write_s: 1, keepalive_s: 3}}
 admin: {{listen: "{{admin}}"}}
 store: "memory:"
 telemetry: {{access_log: json}}
@@ -261,7 +261,7 @@ def test_a_full_house_of_active_clients_takes_no_handshake(
     config: str, tmp_path: Path, authority: Authority, origin: TlsOrigin
 ) -> None:
     text = config.replace("{head_s}", "30").replace("limits: {", "limits: {max_connections: 1, ")
-    origin.behave = slow(1)
+    origin.behave = slow(0.6)
     context = authority.client_context()
     with Fig(tmp_path, text) as fig, TlsClient(fig.address, context) as client:
         client.send(get("/slow"))
@@ -301,7 +301,7 @@ def test_a_slow_reader_gets_the_whole_of_a_last_answer(tls_fig: Fig, authority: 
         client.send(f"GET /{size} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
         assert client.head() is not None
         while len(client.buffer) < size and client._more():
-            time.sleep(0.012)  # longer than write_s in all
+            time.sleep(0.008)  # longer than write_s in all
         assert len(client.buffer) == size
         assert client._more() is False
         assert not client.ragged
@@ -367,6 +367,7 @@ def test_a_client_that_leaves_with_much_unread_frees_a_stream(
     assert until(lambda: quiet(tls_fig))
 
 
+@pytest.mark.soak
 def test_write_s_cuts_a_client_that_reads_nothing(tls_fig: Fig, authority: Authority, origin: TlsOrigin) -> None:
     origin.behave = script = BySize()
     with TlsClient(tls_fig.address, authority.client_context(), window_bytes=4096) as client:
