@@ -9,9 +9,11 @@ import random
 import secrets
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from pathlib import Path
 
 import uvicorn
@@ -20,7 +22,7 @@ import uvloop
 from proxy import __version__
 from proxy.admin.api import create_admin
 from proxy.config.load import Loaded
-from proxy.config.model import UpstreamConfig
+from proxy.config.model import ServerTls, UpstreamConfig
 from proxy.config.watch import FileWatch
 from proxy.errors import ConfigError, Problem, ProxyError, StoreError
 from proxy.events import Event, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
@@ -40,6 +42,7 @@ from proxy.upstreams.upstream import Upstream
 from proxy.wire.edge import Edge
 from proxy.wire.server import DataServer, DrainTimes, QuietServer
 from proxy.wire.timer import TimerWheel
+from proxy.wire.tls import TlsError, client_context, server_context
 
 CANNOT_START = 3
 
@@ -83,6 +86,8 @@ async def _serve(loaded: Loaded, path: Path | None) -> int:
     records = await _read_store(store, settings.store)
     try:
         return await App(loaded, path, store, records).run(data_socket, admin_socket)
+    except (TlsError, ConfigError) as error:  # a PEM file that was sound when the configuration was loaded
+        raise CannotStart(str(error)) from error
     finally:
         await store.close()
 
@@ -111,6 +116,10 @@ async def _read_store(store: Store, url: str) -> dict[str, SeamRecord]:
     except StoreError as error:
         await store.close()
         raise CannotStart(f"the store {url} cannot be read: {error.detail}") from error
+
+
+def _server_tls(config: ServerTls | None) -> ssl.SSLContext | None:
+    return None if config is None else server_context(Path(config.certificate), Path(config.key))
 
 
 class App:
@@ -144,8 +153,15 @@ class App:
             instance=secrets.token_hex(4),
             rng=random.Random(),
         )
-        self.edge = Edge(self.gateway, settings.server.limits, settings.server.timeouts, self.wheel)
-        self.metrics.gauges = Gauges(self._seam_gauges, self._upstream_gauges, self._connection_gauges, self.tunnels)
+        server = settings.server
+        self.edge = Edge(self.gateway, server.limits, server.timeouts, self.wheel, _server_tls(server.tls))
+        self.metrics.gauges = Gauges(
+            self._seam_gauges,
+            self._upstream_gauges,
+            self._connection_gauges,
+            self.tunnels,
+            lambda: self.edge.handshakes_failed,
+        )
         folder = path.parent if path is not None else Path()
         self.watch = None if path is None else FileWatch(path, loaded.files)
         self._reloading: asyncio.Future[None] | None = None
@@ -317,7 +333,22 @@ class App:
         return loaded
 
     def _make_upstream(self, name: str, config: UpstreamConfig) -> Upstream:
-        return Upstream(name, config, self.wheel, self.own_addresses)
+        return Upstream(name, config, self.wheel, self.own_addresses, self._upstream_tls(config))
+
+    def _upstream_tls(self, config: UpstreamConfig) -> ssl.SSLContext | None:
+        """Raises ConfigError."""
+        if not config.secure:
+            return None
+        ca = config.tls.ca if config.tls else None
+        try:
+            return self._system_trust if ca is None else client_context(Path(ca))
+        except TlsError as error:
+            raise ConfigError((Problem(ca or "system trust store", 1, 1, "FIG121", str(error)),)) from error
+
+    @cached_property
+    def _system_trust(self) -> ssl.SSLContext:
+        """One for all upstreams without a CA of their own: it is read once, and is a megabyte."""
+        return client_context(None)
 
     def _on_swap(self, snapshot: Snapshot) -> None:
         server = snapshot.settings.server

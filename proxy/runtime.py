@@ -26,7 +26,7 @@ from proxy.upstreams.upstream import Upstream
 
 _SLICE = 20  # seams compiled between two turns of the event loop: about 1 ms
 _DURABLE_WAIT_S = 1.0
-_RESTART_KEYS = ("server.listen", "admin.listen", "admin.token", "store", "telemetry")
+_RESTART_KEYS = ("server.listen", "server.tls", "admin.listen", "admin.token", "store", "telemetry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +225,10 @@ class Runtime:
         """Raises ConfigError with the old configuration still serving."""
         async with self._reload_lock:
             try:
-                loaded = await self._load()
+                return await asyncio.shield(self._take(await self._load(), author))
             except ConfigError as error:
                 self._emit(ReloadFailed(str(error)))
                 raise
-            return await asyncio.shield(self._take(loaded, author))
 
     async def _take(self, loaded: Loaded, author: Author) -> ReloadResult:
         self.files = loaded.files
@@ -239,6 +238,7 @@ class Runtime:
             self._publish(replace(self.snapshot, sources=loaded.sources))  # lines may have moved
             self._emit(Reloaded(fingerprint, len(self.snapshot.states), changed=False))
             return ReloadResult(False, fingerprint, warnings=warnings)
+        upstreams = self._upstreams_for(loaded.settings)  # first: what cannot be made changes nothing
         fresh = await self._compile(loaded)
         async with self._lock:
             fresh = fresh.with_records({name: self.records.get(name, EMPTY) for name in fresh.states})
@@ -253,7 +253,7 @@ class Runtime:
             for name in moved:
                 self.records[name] = self._bumped(name)  # If-Match of before must fail from now on
             fresh = fresh.with_records({name: self.records[name] for name in moved})
-            self._swap_upstreams(loaded.settings)
+            self._swap_upstreams(upstreams)
             self.fingerprint = fingerprint
             self._publish(fresh)
         overridden = tuple(name for name in fresh.states if _loses_to_override(old, fresh, name))
@@ -315,8 +315,8 @@ class Runtime:
         record = self.records.get(seam, EMPTY)
         return replace(record, version=record.version + 1)
 
-    def _swap_upstreams(self, settings: Settings) -> None:
-        """Upstreams whose own keys did not change are kept, with their pools; requests in flight keep the others."""
+    def _upstreams_for(self, settings: Settings) -> dict[str, Upstream]:
+        """Upstreams whose own keys did not change are kept, with their pools. Raises ConfigError."""
         kept: dict[str, Upstream] = {}
         for name, config in settings.upstreams.items():
             current = self.upstreams.get(name)
@@ -324,8 +324,12 @@ class Runtime:
                 kept[name] = current
             else:
                 kept[name] = self._make_upstream(name, config)
-        gone = [upstream for name, upstream in self.upstreams.items() if kept.get(name) is not upstream]
-        self.upstreams = kept
+        return kept
+
+    def _swap_upstreams(self, fresh: dict[str, Upstream]) -> None:
+        """Requests in flight keep those that they have."""
+        gone = [upstream for name, upstream in self.upstreams.items() if fresh.get(name) is not upstream]
+        self.upstreams = fresh
         for upstream in gone:
             upstream.close()
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from proxy.config import include, syntax
+from proxy.config import certificates, include, syntax
 from proxy.config.document import Document, Interpolated, Site, read
 from proxy.config.finding import Finding, lineage, printable
 from proxy.config.interpolate import Interpolation
@@ -31,8 +32,8 @@ _FLAG_STORE = "sqlite:var/fig.db"
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """Settings that can be used. `sources` maps dotted paths to `FILE:LINE`; `files` are all that took part, secret
-    files included; `warnings` are the problems that leave a configuration usable. `digest` is equal for equal
-    settings, however they are written down."""
+    files and certificates included; `warnings` are the problems that leave a configuration usable. `digest` is equal
+    for equal settings, however they are written down."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -280,16 +281,18 @@ def _examine(draft: _Draft, checks: Sequence[Check], order: Callable[[Problem], 
     settings, findings, void = shape(draft.data, draft.broken, draft.interpolated)
     if draft.incomplete:
         void.add("include")
-    findings += [finding for finding in validate(settings) if not finding.follows_from(void)]
+    found = chain(validate(settings), certificates.check(settings, draft.folder))
+    findings += [finding for finding in found if not finding.follows_from(void)]
     findings += _foreign(settings, checks, findings, void)
     reported = dict.fromkeys([*draft.problems, *map(draft.problem, findings)])
     problems = tuple(sorted(reported, key=order))
+    files = tuple(dict.fromkeys([*draft.files, *certificates.files(settings, draft.folder)]))
     if any(problem.severity == "error" for problem in problems):
-        raise ConfigError(problems, tuple(dict.fromkeys(draft.files)))
+        raise ConfigError(problems, files)
     sources = {path: site.source for path, site in draft.sites.items()}
     settings = _resolved(settings, draft.folder)
     digest = blake2b(settings.model_dump_json().encode(), digest_size=6).hexdigest()
-    return Loaded(settings, sources, tuple(dict.fromkeys(draft.files)), problems, digest)
+    return Loaded(settings, sources, files, problems, digest)
 
 
 def _resolved(settings: Settings, folder: Path) -> Settings:
@@ -299,7 +302,8 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         name: seam if seam.legacy is not None else seam.model_copy(update={"legacy": settings.default})
         for name, seam in settings.seams.items()
     }
-    return settings.model_copy(update={"store": store, "seams": seams})
+    settings = settings.model_copy(update={"store": store, "seams": seams})
+    return certificates.resolved(settings, folder)
 
 
 def _foreign(

@@ -29,14 +29,19 @@ def split_address(text: str) -> tuple[str, int]:
 
 
 def split_endpoint(url: str) -> tuple[str, int]:
-    """`http://HOST:PORT` as (host without brackets, port 1-65535). Raises ValueError for anything else."""
+    """`http://HOST:PORT` or `https://HOST:PORT` as (host without brackets, port 1-65535). Raises ValueError for
+    anything else."""
     scheme, _, authority = url.partition("://")
-    if scheme.lower() != "http":
-        raise ValueError(f"not http://HOST:PORT: {url!r}")
+    if scheme.lower() not in ("http", "https"):
+        raise ValueError(f"not http://HOST:PORT or https://HOST:PORT: {url!r}")
     host, port = split_address(authority)
     if port == 0:
         raise ValueError(f"port 0 cannot be connected to: {url!r}")
     return host, port
+
+
+def is_https(url: str) -> bool:
+    return url[:8].lower() == "https://"
 
 
 class Model(BaseModel):
@@ -81,8 +86,20 @@ class Drain(Model):
     timeout_s: Span = Field(default=30, description="Seconds that requests in flight get to finish")
 
 
+class ServerTls(Model):
+    certificate: str = Field(
+        description="PEM file of the certificate and its chain, from this file's folder", examples=["cert.pem"]
+    )
+    key: str = Field(description="PEM file of its private key, without a passphrase", examples=["key.pem"])
+
+
 class Server(Model):
     listen: str = Field(default="127.0.0.1:8080", description="HOST:PORT of the data port", examples=["0.0.0.0:8080"])
+    tls: ServerTls | None = Field(
+        default=None,
+        description="HTTPS on the data port; without it clear text",
+        examples=[{"certificate": "cert.pem", "key": "key.pem"}],
+    )
     trusted_proxies: tuple[str, ...] = Field(
         default=(),
         description="Networks whose Forwarded and X-Forwarded-* headers are believed",
@@ -130,17 +147,30 @@ class Telemetry(Model):
 
 
 class UpstreamTimeouts(Model):
-    connect_s: Seconds = Field(default=1, description="Seconds to a connection")
+    connect_s: Seconds = Field(default=1, description="Seconds to a connection, a TLS handshake included")
     response_s: Seconds = Field(
         default=30, description="Seconds from the last request byte sent to the response head, each attempt"
     )
     body_s: Seconds = Field(default=30, description="Longest gap in seconds without a byte of the response body")
 
 
+class UpstreamTls(Model):
+    ca: str | None = Field(
+        default=None,
+        description="PEM file of the CA certificates to trust, from this file's folder; null is the system's store",
+        examples=["ca.pem"],
+    )
+    server_name: str | None = Field(
+        default=None,
+        description="Name or IP address that the certificate must have; null is the endpoint's host",
+        examples=["catalog.internal"],
+    )
+
+
 class UpstreamConfig(Model):
     endpoints: tuple[str, ...] = Field(
         min_length=1,
-        description="Where it listens: http://HOST:PORT, at least one",
+        description="Where it listens: http://HOST:PORT, or https:// for all of them; at least one",
         examples=[["http://127.0.0.1:8101"]],
     )
     host: str = Field(
@@ -149,6 +179,14 @@ class UpstreamConfig(Model):
         examples=["preserve", "endpoint", "catalog.internal"],
     )
     timeouts: UpstreamTimeouts = Field(default=UpstreamTimeouts(), description="How long this upstream may take")
+    tls: UpstreamTls | None = Field(
+        default=None, description="How the certificate of https:// endpoints is verified", examples=[{"ca": "ca.pem"}]
+    )
+
+    @property
+    def secure(self) -> bool:
+        """Whether its endpoints are https; validation holds them all to one scheme."""
+        return is_https(self.endpoints[0])
 
 
 class Policy(Model):
@@ -255,8 +293,8 @@ class SeamConfig(Model):
 
 
 class Settings(Model):
-    """A whole configuration. As `load` returns it, every seam's `legacy` is a name and `store` is
-    `memory:` or `sqlite:` with an absolute path."""
+    """A whole configuration. As `load` returns it, every seam's `legacy` is a name, `store` is
+    `memory:` or `sqlite:` with an absolute path, and paths of certificates are absolute."""
 
     version: Literal[1] = Field(description="Version of this file format", examples=[1])
     include: tuple[str, ...] = Field(

@@ -25,10 +25,12 @@ from proxy.config.model import (
     SeamConfig,
     Server,
     ServerTimeouts,
+    ServerTls,
     Settings,
     Telemetry,
     UpstreamConfig,
     UpstreamTimeouts,
+    UpstreamTls,
 )
 
 Loc = tuple[str | int, ...]
@@ -36,6 +38,7 @@ Loc = tuple[str | int, ...]
 MODELS: Mapping[str, type[BaseModel]] = {
     "": Settings,
     "server": Server,
+    "server.tls": ServerTls,
     "server.limits": Limits,
     "server.timeouts": ServerTimeouts,
     "server.drain": Drain,
@@ -43,6 +46,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "telemetry": Telemetry,
     "upstreams.*": UpstreamConfig,
     "upstreams.*.timeouts": UpstreamTimeouts,
+    "upstreams.*.tls": UpstreamTls,
     "policy": Policy,
     "seams.*": SeamConfig,
     "seams.*.rewrite": Rewrite,
@@ -54,9 +58,9 @@ MODELS: Mapping[str, type[BaseModel]] = {
 
 NOT_AVAILABLE: Mapping[str, frozenset[str]] = {
     "": frozenset({"auth", "rate_limits", "workers"}),
-    "server": frozenset({"tls", "workers"}),
+    "server": frozenset({"workers"}),
     "telemetry": frozenset({"metrics", "traces"}),
-    "upstreams.*": frozenset({"health", "max_in_flight", "max_queue", "queue_s", "tls"}),
+    "upstreams.*": frozenset({"health", "max_in_flight", "max_queue", "queue_s"}),
     "seams.*": frozenset({"auth", "breaker", "fallback", "legacy_breaker", "rate_limit", "retry", "shadow"}),
     "seams.*.routes[]": frozenset({"auth", "breaker", "fallback", "rate_limit", "retry"}),
 }
@@ -64,6 +68,8 @@ NOT_AVAILABLE: Mapping[str, frozenset[str]] = {
 
 _STAND_INS: Mapping[str, Any] = {
     "version": 1,
+    "server.tls.certificate": "",
+    "server.tls.key": "",
     "upstreams.*.endpoints": ("",),
     "seams.*.routes": ({"path": "/"},),
     "seams.*.routes[]": {"path": "/"},

@@ -40,15 +40,16 @@ def endpoint_problem(url: str) -> str | None:
     """The text is not repeated where it may hold a password."""
     rest = url.partition("://")[2]
     if not rest:
-        return f"`{url}` is not http://HOST:PORT"
+        return f"`{url}` is not http://HOST:PORT or https://HOST:PORT"
     if "@" in rest:
         return "an endpoint with a user or password is refused: leave them out"
     if re.search(r"[/?#]", rest):
-        return f"`{url}` has a path or query: write http://HOST:PORT, and use `rewrite` for path prefixes"
+        return f"`{url}` has a path or query: leave them out, and use `rewrite` for path prefixes"
     try:
         split_endpoint(url)
     except ValueError:
-        return f"`{url}` is not http://HOST:PORT: a host and a port from 1 to 65535 are needed"
+        needed = "a host and a port from 1 to 65535 are needed"
+        return f"`{url}` is not http://HOST:PORT or https://HOST:PORT: {needed}"
     return None
 
 
@@ -151,6 +152,13 @@ def route_host_problem(host: str) -> str | None:
     if _HOST.fullmatch(host):
         return None
     return f"`{host}` is not a host: write the exact name without scheme, port or wildcard"
+
+
+def server_name_problem(name: str) -> str | None:
+    """Any spelling of an IP address counts as one, like the host of an endpoint."""
+    if _HOST.fullmatch(name) or _addresses(name):
+        return None
+    return f"`{name}` is not a name that a certificate has: write a host name or an IP address, without port"
 
 
 def pattern_problem(pattern: str) -> str | None:

@@ -29,6 +29,13 @@ Codes of problems, stable; all are errors but those marked w (warning), which le
     FIG113  endpoint is fig itself
     FIG114  upstream host
     FIG115  unknown upstream
+    FIG116  http and https endpoints in one upstream
+    FIG117  `tls` of an upstream without https
+    FIG118  `tls.server_name`
+    FIG121  certificate, key or CA file cannot be read
+    FIG122  no PEM certificate or key in it
+    FIG123  key does not fit the certificate
+  w FIG124  certificate has expired, or is not valid yet
 
 Every check yields all that it finds. A finding names in `needs` the other keys that it rests on.
 """
@@ -47,6 +54,7 @@ from proxy.config.model import (
     SeamConfig,
     Settings,
     UpstreamConfig,
+    is_https,
     split_address,
     split_endpoint,
 )
@@ -141,14 +149,28 @@ def _upstream(settings: Settings, name: str, upstream: UpstreamConfig) -> Iterat
     seen: dict[tuple[str, int], int] = {}
     for i, url in enumerate(upstream.endpoints):
         yield from _endpoint(settings, f"{path}.endpoints[{i}]", url, seen, i)
+    yield from _schemes(path, upstream)
+
+
+def _schemes(path: str, upstream: UpstreamConfig) -> Iterator[Finding]:
+    urls = upstream.endpoints
+    for i, url in enumerate(urls):
+        if "://" in url and "://" in urls[0] and is_https(url) != is_https(urls[0]):
+            message = f"`{url}` and `{urls[0]}` differ in http and https: give each its own upstream"
+            yield Finding(f"{path}.endpoints[{i}]", "FIG116", message, needs=(f"{path}.endpoints[0]",))
+    if upstream.tls is None:
+        return
+    if not any(map(is_https, urls)):
+        message = "`tls` has no meaning for http:// endpoints: write https://, or remove it"
+        yield Finding(f"{path}.tls", "FIG117", message, needs=(f"{path}.endpoints",), at_key=True)
+    if upstream.tls.server_name is not None:
+        at = f"{path}.tls.server_name"
+        yield from _single(at, "FIG118", syntax.server_name_problem(upstream.tls.server_name))
 
 
 def _endpoint(
     settings: Settings, path: str, url: str, seen: dict[tuple[str, int], int], position: int
 ) -> Iterator[Finding]:
-    if url.lower().startswith("https://"):
-        yield Finding(path, "FIG007", "an https:// endpoint is not available yet: write http://HOST:PORT")
-        return
     if problem := syntax.endpoint_problem(url):
         yield Finding(path, "FIG111", problem)
         return

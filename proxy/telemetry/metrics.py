@@ -54,11 +54,13 @@ class Gauges:
         in_flight: Callable[[], Iterable[tuple[str, int, int]]],
         connections: Callable[[], tuple[int, int]],
         tunnels: Tunnels,
+        handshakes_failed: Callable[[], int],
     ) -> None:
         self.seams = seams
         self.in_flight = in_flight
         self.connections = connections
         self.tunnels = tunnels
+        self.handshakes_failed = handshakes_failed
 
 
 class Metrics(Collector):
@@ -190,6 +192,9 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
     connections.add_metric(["idle"], idle)
     yield connections
     yield from _tunnel_families(gauges.tunnels)
+    handshakes = CounterMetricFamily("fig_tls_handshakes_failed", "Client connections that ended before TLS was agreed")
+    handshakes.add_metric([], gauges.handshakes_failed())
+    yield handshakes
 
 
 def _tunnel_families(tunnels: Tunnels) -> Iterator[Metric]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from itertools import cycle
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from proxy.config.model import UpstreamConfig
 from proxy.errors import UpstreamReset
@@ -18,6 +19,7 @@ from proxy.wire.timer import TimerWheel
 # Below the shortest common default of servers (gunicorn 2 s is rare behind a proxy; Node, Apache and uvicorn 5 s),
 # so that we let go before they do; a `Keep-Alive: timeout=N` of the upstream replaces it.
 _KEEPALIVE_S = 4.0
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 
 
@@ -30,7 +32,8 @@ class Endpoint:
 
 
 class Upstream:
-    """Survives a reload as long as its own configuration keys do not change."""
+    """Survives a reload as long as its own configuration keys do not change. `tls` is there where its endpoints are
+    https."""
 
     def __init__(
         self,
@@ -38,13 +41,14 @@ class Upstream:
         config: UpstreamConfig,
         wheel: TimerWheel,
         own_addresses: frozenset[tuple[str, int]] = frozenset(),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.name = name
         self.config = config
         self.in_flight = 0
         self.reconnects = 0
         shapes = Shapes()
-        self.endpoints = tuple(_endpoint(url, config, wheel, own_addresses, shapes) for url in config.endpoints)
+        self.endpoints = tuple(_endpoint(url, config, wheel, own_addresses, shapes, tls) for url in config.endpoints)
         self.internal = _internal(config.endpoints)
         self._turn = cycle(self.endpoints)
 
@@ -146,9 +150,10 @@ def _endpoint(
     wheel: TimerWheel,
     own_addresses: frozenset[tuple[str, int]],
     shapes: Shapes,
+    tls: ssl.SSLContext | None,
 ) -> Endpoint:
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or 80
+    host, port = parts.hostname or "", _port(parts)
     pool = EndpointPool(
         host,
         port,
@@ -158,15 +163,23 @@ def _endpoint(
         keepalive_s=_KEEPALIVE_S,
         shapes=shapes,
         own_addresses=own_addresses,
+        tls=tls,
+        server_name=(config.tls.server_name if config.tls else None) or host,
     )
     return Endpoint(pool, parts.netloc.encode("ascii"))
 
 
 def _internal(urls: tuple[str, ...]) -> Internal:
     parts = [urlsplit(url) for url in urls]
-    authorities = {f"{part.netloc.rpartition(':')[0] or part.netloc}:{part.port or 80}" for part in parts}
-    authorities |= {part.netloc.rpartition(":")[0] or part.netloc for part in parts if (part.port or 80) == 80}
+    authorities = {f"{part.netloc.rpartition(':')[0] or part.netloc}:{_port(part)}" for part in parts}
+    authorities |= {
+        part.netloc.rpartition(":")[0] or part.netloc for part in parts if _port(part) == _DEFAULT_PORTS[part.scheme]
+    }
     return Internal(
         frozenset(name.lower().encode("ascii") for name in authorities),
         frozenset((part.hostname or "").encode("ascii") for part in parts),
     )
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or _DEFAULT_PORTS[url.scheme]

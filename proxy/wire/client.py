@@ -13,6 +13,7 @@ import contextlib
 import os
 import re
 import select
+import ssl
 from typing import Protocol, cast
 
 import httptools
@@ -28,6 +29,7 @@ from proxy.messages import Headers, ResponseHead
 from proxy.wire.body import HIGH_WATER, Source, Upload
 from proxy.wire.headers import Shape, Shapes, connection_tokens, trailer_lines
 from proxy.wire.responder import Switched
+from proxy.wire.secured import UNTIMED_S, SecuredTransport
 from proxy.wire.timer import TimerWheel
 
 _MAX_HEAD_BYTES = 256 * 1024
@@ -267,16 +269,24 @@ class UpstreamConnection(asyncio.Protocol):
         if self._trailers is not None:
             self._parser = httptools.HttpResponseParser(self)
         if (
-            self._complete
-            and self._keep
-            and not self._body_open
-            and self._error is None
-            and transport is not None
-            and not transport.is_closing()
+            not self._complete
+            or self._body_open
+            or self._error is not None
+            or transport is None
+            or transport.is_closing()
         ):
+            self.abort()
+        elif self._keep:
             self._pool.put(self)
         else:
+            self.close()
+
+    def close(self) -> None:
+        """Leave a connection that owes nothing, over TLS with a goodbye (RFC 9112 9.8)."""
+        if self._transport is None or self._transport.get_write_buffer_size():
             self.abort()
+        else:
+            self._transport.close()
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -391,6 +401,29 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's own class is none by inheritance
         transport.set_write_buffer_limits(high=HIGH_WATER)
 
+    async def secure(self, context: ssl.SSLContext, server_name: str) -> None:
+        """Speak TLS from now on. `server_name`, a name or an IP address, must stand in the peer's certificate. Raises
+        OSError (ssl.SSLError is one)."""
+        raw = self._transport
+        if raw is None or raw.is_closing():  # it spoke first, or was reset
+            raise ConnectionResetError
+        try:
+            tls = await self._loop.start_tls(
+                raw,
+                self,
+                context,
+                server_hostname=server_name,
+                ssl_handshake_timeout=UNTIMED_S,
+                ssl_shutdown_timeout=UNTIMED_S,
+            )
+        except BaseException:
+            raw.abort()
+            raise
+        if tls is None or raw.is_closing():
+            raise ConnectionResetError
+        self._transport = SecuredTransport(raw, tls)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER)
+
     def data_received(self, data: bytes) -> None:
         if not self._exchange or self._complete:
             self._keep = False  # bytes that nobody asked for
@@ -433,6 +466,15 @@ class UpstreamConnection(asyncio.Protocol):
             self._wake()
 
     def eof_received(self) -> bool:
+        """The upstream has closed: over TLS with close_notify, without one there is only `connection_lost`, so that a
+        body which lasts until close cannot be cut short unseen (RFC 9112 9.8)."""
+        if self._exchange and not self._complete and self._error is None:
+            if self._until_close and self._head is not None:
+                self._complete = True
+                self._flush()
+                self._wake()
+            else:
+                self._fail(UpstreamReset())
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -441,12 +483,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.forget(self)
         self._keep = False
         if self._exchange and not self._complete and self._error is None:
-            if self._until_close and self._head is not None and exc is None:
-                self._complete = True
-                self._flush()
-                self._wake()
-            else:
-                self._fail(UpstreamReset())
+            self._fail(UpstreamReset())
         self._transport = None
 
     def _rescue(self) -> None:
@@ -460,6 +497,7 @@ class UpstreamConnection(asyncio.Protocol):
         with contextlib.suppress(OSError):
             while self._error is None and (data := os.read(sock.fileno(), HIGH_WATER)):
                 self.data_received(data)
+            self.eof_received()
 
     def _fail(self, error: ProxyError) -> None:
         if self._error is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import select
+import ssl
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -62,13 +63,23 @@ class Edge:
     """What all connections of one listener share. `limits` and `timeouts` are replaced whole by a reload.
 
     `idle` keeps the connections that wait for a request, longest idle first; `deserted` is set while there are none.
+    With `tls` the connections are of `SecureEdgeProtocol`, which counts `handshakes_failed`.
     """
 
-    def __init__(self, handler: Handler, limits: Limits, timeouts: ServerTimeouts, wheel: TimerWheel) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        limits: Limits,
+        timeouts: ServerTimeouts,
+        wheel: TimerWheel,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.handler = handler
         self.limits = limits
         self.timeouts = timeouts
         self.wheel = wheel
+        self.tls = tls
+        self.handshakes_failed = 0
         self.draining = False
         self.leaving = False  # a connection without a request is let go
         self.connections: set[EdgeProtocol] = set()
@@ -205,14 +216,15 @@ class EdgeProtocol(asyncio.Protocol):
         transport.set_write_buffer_limits(high=HIGH_WATER)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else "unix"
-        if transport.get_extra_info("sslcontext"):
-            self._scheme = "https"
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # typed for uvicorn's own protocols
         if self.shared.admit(self):
             self.shared.idle[self] = None
             self._arm(self.shared.timeouts.head_s)
         else:
-            self._reject(Overloaded())
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        self._reject(Overloaded())
 
     def data_received(self, data: bytes) -> None:
         if self._stopped:
@@ -230,7 +242,7 @@ class EdgeProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._body is not None:
             self._body.fail(BodyCut())
-        if self._scheme == "https" or self._lingering:
+        if self._scheme == "https" or self._lingering:  # uvloop's TLS ends both directions at once
             return False
         # A client may close its direction only and still read the answers that it is owed (RFC 9112 9.6).
         self._stopped = True
@@ -572,7 +584,7 @@ class EdgeProtocol(asyncio.Protocol):
             return
         unread = self._body is not None or self._rest
         self._rest = b""
-        if self._scheme == "https" or not (unread or not self._reading):
+        if not (unread or not self._reading):
             self._close()
             return
         self._lingering = True
@@ -649,7 +661,7 @@ class EdgeProtocol(asyncio.Protocol):
     def _expire_write(self) -> None:
         assert self._transport is not None
         unsent = self._transport.get_write_buffer_size()
-        if unsent >= self._unsent:
+        if not unsent or unsent >= self._unsent:
             self.cut()
         else:
             self._unsent = unsent

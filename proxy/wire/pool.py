@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from proxy.errors import ConnectFailed, ConnectTimeout, Loop
 from proxy.wire.client import UpstreamConnection
 from proxy.wire.headers import Shapes
 from proxy.wire.timer import TimerWheel
+from proxy.wire.tls import failed_handshake
 
 
 class EndpointPool:
@@ -28,6 +30,8 @@ class EndpointPool:
         shapes: Shapes,
         max_idle: int = 512,
         own_addresses: frozenset[tuple[str, int]] = frozenset(),
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.host = host
@@ -40,6 +44,8 @@ class EndpointPool:
         self.max_idle = max_idle
         self.in_use = 0
         self._own_addresses = own_addresses
+        self._tls = tls
+        self._server_name = server_name or host
         self._idle: deque[UpstreamConnection] = deque()
         self._closed = False
         self._clock = clock
@@ -62,32 +68,41 @@ class EndpointPool:
                 connection.reused = True
                 self.in_use += 1
                 return connection
-            connection.abort()
+            connection.close()
         return None
 
     async def connect(self) -> UpstreamConnection:
-        """A fresh connection. Raises ConnectFailed, ConnectTimeout, or Loop when the peer is fig itself."""
-        loop = asyncio.get_running_loop()
+        """A fresh connection, its TLS handshake included. Raises ConnectFailed, ConnectTimeout, or Loop when the peer
+        is fig itself."""
         self.in_use += 1
         try:
             async with asyncio.timeout(self.connect_s):
-                transport, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self, loop), self.host, self.port
-                )
+                return await self._connect(asyncio.get_running_loop())
         except TimeoutError:
             self.in_use -= 1
             raise ConnectTimeout from None
-        except OSError as error:
-            self.in_use -= 1
-            raise ConnectFailed from error
         except BaseException:
             self.in_use -= 1
             raise
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> UpstreamConnection:
+        try:
+            transport, connection = await loop.create_connection(
+                lambda: UpstreamConnection(self, loop), self.host, self.port
+            )
+        except TimeoutError:  # the kernel's own; an OSError like the rest
+            raise
+        except OSError as error:
+            raise ConnectFailed from error
         peer = transport.get_extra_info("peername")  # None where the peer has reset it already
         if peer is not None and peer[:2] in self._own_addresses:
-            self.in_use -= 1
             transport.abort()
             raise Loop("An upstream endpoint is this proxy itself.")
+        if self._tls is not None:
+            try:
+                await connection.secure(self._tls, self._server_name)
+            except OSError as error:
+                raise ConnectFailed from failed_handshake(error, f"{self.host}:{self.port}")
         return connection
 
     def release(self, connection: UpstreamConnection) -> None:
@@ -97,7 +112,7 @@ class EndpointPool:
 
     def put(self, connection: UpstreamConnection) -> None:
         if self._closed or len(self._idle) >= self.max_idle:
-            connection.abort()
+            connection.close()
             return
         connection.idle_since = self._clock()
         self._idle.append(connection)
@@ -114,10 +129,10 @@ class EndpointPool:
         """Close idle connections from the cold end once they have waited too long."""
         now = self._clock()
         while self._idle and now - self._idle[0].idle_since >= self._idle[0].keepalive_s:
-            self._idle.popleft().abort()
+            self._idle.popleft().close()
 
     def close(self) -> None:
         """No more reuse; exchanges in flight finish on their connections."""
         self._closed = True
         while self._idle:
-            self._idle.pop().abort()
+            self._idle.pop().close()

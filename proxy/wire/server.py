@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from proxy.wire.edge import Edge, EdgeProtocol
+from proxy.wire.secure_edge import SecureEdgeProtocol
 
 _IDLE_GRACE_S = 1.0  # a client on a kept connection that asks again within it is answered, not cut
 
@@ -38,10 +39,11 @@ class DataServer(QuietServer):
     """
 
     def __init__(self, edge: Edge, drain: Callable[[], DrainTimes], leave: Callable[[], None]) -> None:
+        self._protocol = EdgeProtocol if edge.tls is None else SecureEdgeProtocol
         config = uvicorn.Config(
             app=lambda: edge,
             factory=True,
-            http=EdgeProtocol,
+            http=self._protocol,
             interface="asgi3",
             lifespan="off",
             ws="none",
@@ -86,7 +88,7 @@ class DataServer(QuietServer):
             connection.setblocking(False)
             with contextlib.suppress(OSError):
                 await loop.connect_accepted_socket(
-                    lambda: EdgeProtocol(self.config, self.server_state, {}, loop), connection, ssl=self.config.ssl
+                    lambda: self._protocol(self.config, self.server_state, {}, loop), connection
                 )
 
     def hurry(self) -> None:

@@ -92,8 +92,8 @@ seams:
 
 LATER = {
     "{0}: 1": "rate_limits auth workers",
-    "server: {{{0}: 1}}": "tls workers",
-    "upstreams: {{a: {{endpoints: ['http://a:1'], {0}: 1}}}}": "max_in_flight max_queue queue_s health tls",
+    "server: {{{0}: 1}}": "workers",
+    "upstreams: {{a: {{endpoints: ['http://a:1'], {0}: 1}}}}": "max_in_flight max_queue queue_s health",
     "seams: {{a: {{routes: [{{path: /a}}], {0}: 1}}}}": "fallback breaker legacy_breaker retry auth rate_limit shadow",
     "seams: {{a: {{routes: [{{path: /a, {0}: 1}}]}}}}": "fallback breaker retry auth rate_limit",
 }
@@ -433,11 +433,17 @@ def test_the_seam_of_the_flags_is_named_after_its_path(path: str, name: str) -> 
     assert list(flags(path).settings.seams) == [name]
 
 
+def test_flags_take_https() -> None:
+    made = flags("/api/**", 10, "https://shop.internal:443").settings
+    assert made.upstreams["legacy"].endpoints == ("https://shop.internal:443",)
+    assert made.upstreams["legacy"].secure
+
+
 def test_problems_of_flags_name_the_flag() -> None:
     with pytest.raises(ConfigError) as caught:
-        flags("/**", 101, "https://a:1")
+        flags("/**", 101, "https://a")
     assert [(problem.file, problem.code) for problem in caught.value.problems] == [
-        ("--legacy", "FIG007"), ("--path", "FIG206"), ("--percent", "FIG010"),
+        ("--legacy", "FIG111"), ("--path", "FIG206"), ("--percent", "FIG010"),
     ]  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         flags("no-slash")

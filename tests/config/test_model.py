@@ -53,9 +53,12 @@ def test_what_is_not_host_and_port_is_refused(text: str) -> None:
 def test_an_endpoint_splits_into_host_and_port() -> None:
     assert split_endpoint("http://[::1]:8101") == ("::1", 8101)
     assert split_endpoint("HTTP://Catalog:80") == ("Catalog", 80)
+    assert split_endpoint("https://catalog:443") == ("catalog", 443)
 
 
-@pytest.mark.parametrize("url", ["https://a:1", "a:1", "http://a", "http://a:0", "http://a:1/", "http://u@a:1"])
+@pytest.mark.parametrize(
+    "url", ["ftp://a:1", "https://a", "a:1", "http://a", "http://a:0", "http://a:1/", "http://u@a:1"]
+)
 def test_what_is_not_a_plain_endpoint_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         split_endpoint(url)

@@ -18,6 +18,7 @@ include: [seams/*.yaml]
 server:
   listen: 127.0.0.1:8080
   trusted_proxies: [10.0.0.0/8]
+  tls: {certificate: cert.pem, key: key.pem}
   limits: {max_head_bytes: 65536, max_headers: 100, max_body_bytes: null, max_connections: 20000}
   timeouts: {head_s: 10, body_s: 30, write_s: 30, keepalive_s: 75}
   drain: {delay_s: 0, timeout_s: 30}
@@ -27,7 +28,11 @@ store: sqlite:var/fig.db
 telemetry: {access_log: json}
 upstreams:
   monolith: {endpoints: ["http://127.0.0.1:8000"], timeouts: {response_s: 30}}
-  catalog: {endpoints: ["http://127.0.0.1:8101"], host: preserve, timeouts: {connect_s: 1, response_s: 3, body_s: 30}}
+  catalog:
+    endpoints: ["https://127.0.0.1:8101"]
+    host: preserve
+    timeouts: {connect_s: 1, response_s: 3, body_s: 30}
+    tls: {ca: ca.pem, server_name: catalog.internal}
 default: monolith
 policy: {max_active_seams: null}
 seams:
@@ -71,7 +76,8 @@ def test_the_sample_configuration_is_valid() -> None:
     [
         (("servr",), {}),
         (("version",), 2),
-        (("server", "tls"), {}),
+        (("server", "tls"), {"certificate": "cert.pem"}),
+        (("upstreams", "catalog", "tls"), {"verify": False}),
         (("server", "limits", "max_headers"), 0),
         (("server", "debug_headers"), "yes"),
         (("telemetry", "access_log"), "xml"),

@@ -96,7 +96,16 @@ def test_ports_and_top_level_keys(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("upstream", "expected"),
     [
-        ("endpoints: ['https://a:1']", "FIG007 endpoints[0]"),
+        ("endpoints: ['https://a:1', 'HTTPS://b:1']", ""),
+        ("endpoints: ['https://a:1'], tls: {server_name: catalog.internal}", ""),
+        ("endpoints: ['https://10.0.0.1:1'], tls: {server_name: '::1'}", ""),
+        ("endpoints: ['https://a']", "FIG111 endpoints[0]"),
+        ("endpoints: ['ftp://a:1']", "FIG111 endpoints[0]"),
+        ("endpoints: ['https://a:1', 'https://A:1']", "FIG112 endpoints[1]"),
+        ("endpoints: ['https://localhost:8080']", "FIG113 endpoints[0]"),
+        ("endpoints: ['http://a:1', 'http://b:1', 'https://c:1']", "FIG116 endpoints[2]"),
+        ("endpoints: ['http://a:1'], tls: {}", "FIG117 tls"),
+        ("endpoints: ['https://a:1'], tls: {server_name: 'a:1'}", "FIG118 tls.server_name"),
         ("endpoints: ['http://a']", "FIG111 endpoints[0]"),
         ("endpoints: ['http://a:1', 'http://b:1', 'HTTP://A:1']", "FIG112 endpoints[2]"),
         ("endpoints: ['http://localhost:8080']", "FIG113 endpoints[0]"),
@@ -261,4 +270,4 @@ def test_warnings_are_those_of_the_table() -> None:
     marked = set(re.findall(r"\bw (FIG\d+)", module.__doc__))
     text = "extracted: catalog, percent: 5, sticky_by: []"
     assert {finding.code for finding in findings(f"seams: {{a: {{routes: [{{path: /a}}], {text}}}}}")} <= marked
-    assert marked == {"FIG205", "FIG213", "FIG214", "FIG217"}
+    assert marked == {"FIG124", "FIG205", "FIG213", "FIG214", "FIG217"}

@@ -56,6 +56,7 @@ WITH_GAUGES = {
     "fig_tunnels": "gauge",
     "fig_tunnels_ended": "counter",
     "fig_tunnel_bytes": "counter",
+    "fig_tls_handshakes_failed": "counter",
 }
 
 
@@ -70,6 +71,7 @@ def with_gauges() -> Metrics:
         in_flight=lambda: [("old", 3, 0), ("new", 0, 2)],
         connections=lambda: (5, 40),
         tunnels=Tunnels(TimerWheel()),
+        handshakes_failed=lambda: 6,
     )
     return metrics
 
