@@ -1,0 +1,157 @@
+"""Requests with broken bytes, through fig: strict bytes reach the origin, all servers read them alike, and no request
+is answered twice, not at all, or by another one's answer."""
+
+from __future__ import annotations
+
+import socket
+import zlib
+
+import pytest
+from hypothesis import strategies as st
+
+from tests.support.fig import Fig
+from tests.support.mutate import fuzz, mutated, split
+from tests.support.origin import Origin
+from tests.support.readers import READERS
+from tests.support.recorder import Recorder, Taken
+from tests.support.strict import Cursor, Incomplete, Message, read_answer_body, read_answer_head, read_request
+from tests.support.wire import Serve, metric, until
+
+HASTY = (
+    ("head_s: 1, body_s: 1, write_s: 2, keepalive_s: 2", "head_s: 0.4, body_s: 0.4, write_s: 1, keepalive_s: 0.4"),
+)
+HANG_S = 5.0  # far beyond every timeout of that fig
+
+
+class Fuzzed:
+    """One fig and the recording origin behind it."""
+
+    def __init__(self, fig: Fig, origin: Origin) -> None:
+        self.fig = fig
+        self.recorder = Recorder()
+        origin.behave = self.recorder
+        self.answered = 0
+        self._errors = fig.folder / "err.log"
+        self._errors_read = 0
+
+    def check(self, data: bytes, places: list[int]) -> None:
+        half_close = zlib.crc32(data) % 256 != 0  # else fig's own timers end the connection, which takes longer
+        try:
+            self._check(split(data, places), half_close)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nsent, half_close={half_close}: {split(data, places)!r}") from error
+
+    def _check(self, parts: list[bytes], half_close: bool) -> None:
+        first = len(self.recorder.requests)
+        got, reset = self._exchange(parts, half_close)
+        taken = self.recorder.take()
+        for part in taken:
+            check_read_alike(part)
+        finals = self._read_answers(got, b"".join(parts), first)
+        arrived = len(self.recorder.requests) - first
+        # A reset, by bytes that come after fig has closed, may take answers with it (RFC 9112 9.6).
+        assert reset or arrived <= finals, f"{arrived} requests at the origin, {finals} answers: {got!r}"
+        self._check_log()
+
+    def _exchange(self, parts: list[bytes], half_close: bool) -> tuple[bytes, bool]:
+        """What the client is told until fig closes, and whether that was a reset. AssertionError when it hangs."""
+        got, reset = b"", False
+        with socket.create_connection(self.fig.address, timeout=HANG_S) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                for part in parts:
+                    sock.sendall(part)
+                if half_close:
+                    sock.shutdown(socket.SHUT_WR)
+                while data := sock.recv(1 << 18):
+                    got += data
+            except TimeoutError:
+                raise AssertionError(f"fig neither answers nor closes within {HANG_S} s, after {got!r}") from None
+            except OSError:
+                reset = True
+        return got, reset
+
+    def _read_answers(self, got: bytes, sent: bytes, first: int) -> int:
+        """How many final answers, each in strict form and with the body of the request that it belongs to."""
+        cursor, finals, last = Cursor(got), 0, first - 1
+        while cursor.rest:
+            assert finals <= sent.count(b"\r\n\r\n"), f"an answer without a request: {got!r}"
+            try:
+                answer = read_answer_head(cursor)
+                if answer.status < 200:
+                    continue
+                number = int(next(iter(answer.values(b"x-origin-request")), b"-1"))
+                head_only = self._is_head(answer, number, cursor, sent)
+                read_answer_body(cursor, answer, head_only=head_only, ended=True)
+            except Incomplete:
+                return finals  # cut, and visibly so
+            assert answer.status != 500, got
+            if number >= 0:
+                assert number > last, f"answer {number} after {last}"
+                assert head_only or answer.body == Recorder.body_of(number), f"the body of another answer: {got!r}"
+                last = number
+            finals += 1
+            if b"close" in answer.values(b"connection"):
+                assert not cursor.rest, f"bytes after the last answer: {got!r}"
+            assert not answer.until_close or b"close" in answer.values(b"connection"), got
+        return finals
+
+    def _is_head(self, answer: Message, number: int, cursor: Cursor, sent: bytes) -> bool:
+        if number >= 0:
+            return self.recorder.requests[number].line[0] == b"HEAD"
+        return b"HEAD " in sent and not cursor.rest.startswith(b"{")  # fig's own errors are JSON objects
+
+    def _check_log(self) -> None:
+        size = self._errors.stat().st_size
+        if size > self._errors_read:
+            with self._errors.open("rb") as log:
+                log.seek(self._errors_read)
+                fresh = log.read(size - self._errors_read)
+            self._errors_read = size
+            assert b"Traceback" not in fresh, fresh.decode()
+            assert b"Exception" not in fresh, fresh.decode()
+
+
+def check_read_alike(taken: Taken) -> None:
+    """The strict reader and every server's own parser find the same requests."""
+    assert taken.wrong is None, f"{taken.wrong} in what fig sent: {taken.raw!r}"
+    cursor, strict = Cursor(taken.raw), []
+    while cursor.rest:
+        try:
+            request = read_request(cursor)
+        except Incomplete:
+            break
+        strict.append((*request.line, request.body))
+    for name, read in READERS.items():
+        try:
+            found = read(taken.raw)
+        except Exception as error:
+            raise AssertionError(f"{name} refuses ({error!r}) what fig sent: {taken.raw!r}") from error
+        assert found == strict, f"{name} reads {found}, not {strict}, in what fig sent: {taken.raw!r}"
+
+
+def _run(serve: Serve, origin: Origin, seconds: float, first_seed: int) -> None:
+    fuzzed = Fuzzed(fig := serve(*HASTY), origin)
+    examples = fuzz(
+        fuzzed.check,
+        seconds,
+        first_seed,
+        data=mutated("requests"),
+        places=st.lists(st.integers(0, 1 << 12), max_size=3),
+    )
+    arrived = len(fuzzed.recorder.requests)
+    print(f"{examples} connections, {arrived} requests at the origin")
+    assert arrived > examples // 10
+    assert until(lambda: metric(fig, "fig_in_flight") == 0), "requests are left in flight"
+    places = [end["in_use"] for upstream in fig.call("GET", "/api/upstreams").json() for end in upstream["endpoints"]]
+    assert places == [0] * len(places)
+
+
+def test_broken_requests_have_one_reading(serve: Serve, origin: Origin) -> None:
+    _run(serve, origin, 10, 0)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_broken_requests_have_one_reading_for_minutes(serve: Serve, origin: Origin) -> None:
+    _run(serve, origin, 300, 1_000_000)
