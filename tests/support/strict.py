@@ -1,8 +1,8 @@
 """A strict reader of HTTP/1.1 bytes: what RFC 9110 and 9112 let a sender write, and nothing else.
 
 It shares no code with fig. `Incomplete`: the bytes end inside a message; `Violation`: nobody may send this. A tolerant
-cursor also takes what a recipient may: chunk extensions (9112 7.1.1), empty lines before an answer, a status line that
-ends with its code.
+cursor also takes what a recipient may: chunk extensions (9112 7.1.1), line ends before an answer (nothing can be read
+into them), a status line that ends with its code.
 """
 
 from __future__ import annotations
@@ -120,10 +120,9 @@ def read_answer(cursor: Cursor, *, head_only: bool, ended: bool) -> Message:
 
 
 def read_answer_head(cursor: Cursor) -> Message:
-    text = cursor.line()
-    while cursor.tolerant and not text:
-        text = cursor.line()
-    line = _STATUS_LINE.fullmatch(text)
+    while cursor.tolerant and cursor.rest[:1] in (b"\r", b"\n"):
+        cursor.at += 1
+    line = _STATUS_LINE.fullmatch(text := cursor.line())
     if line is None or (line[3] is None and not cursor.tolerant):
         raise Violation(f"status line {text[:80]!r}")
     return Message((line[2], line[3] or b""), cursor.fields(), version=line[1])
