@@ -15,7 +15,7 @@ from tests.support.origin import Origin
 from tests.support.readers import READERS
 from tests.support.recorder import Recorder, Taken
 from tests.support.strict import Cursor, Incomplete, Message, read_answer_body, read_answer_head, read_request
-from tests.support.wire import Serve, metric, until
+from tests.support.wire import LogTail, Serve, metric, until
 
 HASTY = (
     ("head_s: 1, body_s: 1, write_s: 2, keepalive_s: 2", "head_s: 0.4, body_s: 0.4, write_s: 1, keepalive_s: 0.4"),
@@ -30,9 +30,7 @@ class Fuzzed:
         self.fig = fig
         self.recorder = Recorder()
         origin.behave = self.recorder
-        self.answered = 0
-        self._errors = fig.folder / "err.log"
-        self._errors_read = 0
+        self._log = LogTail(fig)
 
     def check(self, data: bytes, places: list[int]) -> None:
         half_close = zlib.crc32(data) % 256 != 0  # else fig's own timers end the connection, which takes longer
@@ -51,7 +49,7 @@ class Fuzzed:
         arrived = len(self.recorder.requests) - first
         # A reset, by bytes that come after fig has closed, may take answers with it (RFC 9112 9.6).
         assert reset or arrived <= finals, f"{arrived} requests at the origin, {finals} answers: {got!r}"
-        self._check_log()
+        self._log.check()
 
     def _exchange(self, parts: list[bytes], half_close: bool) -> tuple[bytes, bool]:
         """What the client is told until fig closes, and whether that was a reset. AssertionError when it hangs."""
@@ -100,16 +98,6 @@ class Fuzzed:
         if number >= 0:
             return self.recorder.requests[number].line[0] == b"HEAD"
         return b"HEAD " in sent and not cursor.rest.startswith(b"{")  # fig's own errors are JSON objects
-
-    def _check_log(self) -> None:
-        size = self._errors.stat().st_size
-        if size > self._errors_read:
-            with self._errors.open("rb") as log:
-                log.seek(self._errors_read)
-                fresh = log.read(size - self._errors_read)
-            self._errors_read = size
-            assert b"Traceback" not in fresh, fresh.decode()
-            assert b"Exception" not in fresh, fresh.decode()
 
 
 def check_read_alike(taken: Taken) -> None:
