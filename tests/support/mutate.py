@@ -18,7 +18,7 @@ from tests.support.strict import Cursor, Incomplete, Violation, read_request
 
 _SEEDS = Path(__file__).parents[1] / "cases" / "wire_seeds.json"
 _INSERTS = (b"\r", b"\n", b"\x00", b":", b"\t", b" ", b"\r\n", b"\r\n\r\n", b",", b"0", b"x")
-_ROUND = 500  # examples of one seed; the time is looked at in between
+_ROUND = 200  # examples of one seed; the time is looked at in between
 
 
 def seeds(kind: str) -> list[bytes]:
