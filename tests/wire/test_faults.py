@@ -23,7 +23,7 @@ _CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"
 _HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
 _EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
 _TOO_LARGE = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
-_HALF_SENT_S = 0.1  # what came before the fault is on its way by then
+_HALF_SENT_S = 0.05  # what came before the fault is on its way by then
 
 
 # --- what an origin does ---------------------------------------------------------------------------------------------
