@@ -74,6 +74,26 @@ def access_line(fig: Fig, target: str) -> dict[str, Any]:
     raise AssertionError(f"no access line for {target}")
 
 
+class LogTail:
+    """The error log of a fig from where it was last looked at."""
+
+    def __init__(self, fig: Fig) -> None:
+        self._path = fig.folder / "err.log"
+        self._seen = 0
+
+    def check(self) -> None:
+        """AssertionError where an exception has been logged since."""
+        size = self._path.stat().st_size
+        if size == self._seen:
+            return
+        with self._path.open("rb") as log:
+            log.seek(self._seen)
+            fresh = log.read(size - self._seen).decode()
+        self._seen = size
+        assert "Traceback" not in fresh, fresh
+        assert "Exception" not in fresh, fresh
+
+
 class BySize:
     """A script: `/123` is answered with 123 bytes; `sent` counts what the kernel took."""
 
