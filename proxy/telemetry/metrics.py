@@ -52,10 +52,12 @@ class Gauges:
         seams: Callable[[], Iterable[tuple[str, float, float, bool]]],
         in_flight: Callable[[], Iterable[tuple[str, int, int]]],
         connections: Callable[[], tuple[int, int]],
+        lag: Callable[[], tuple[float, int]],
     ) -> None:
         self.seams = seams
         self.in_flight = in_flight
         self.connections = connections
+        self.lag = lag
 
 
 class Metrics(Collector):
@@ -69,6 +71,7 @@ class Metrics(Collector):
         self._rejected: Counter[str] = Counter()
         self._upstream_errors: Counter[tuple[str, str, str]] = Counter()
         self._store_errors: Counter[str] = Counter()
+        self._accept_errors: Counter[str] = Counter()
         self._reload_ok = True
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -97,6 +100,10 @@ class Metrics(Collector):
     def reject(self, cause: str) -> None:
         """Something was refused that never became a request."""
         self._rejected[cause] += 1
+
+    def accept_failed(self, port: str) -> None:
+        """The system had no connection to give, for want of descriptors or memory."""
+        self._accept_errors[port] += 1
 
     def event(self, event: Event) -> None:
         if isinstance(event, (Reloaded, ReloadFailed)):
@@ -154,6 +161,10 @@ class Metrics(Collector):
         for name, count in self._store_errors.items():
             store.add_metric([name], count)
         yield store
+        accept = CounterMetricFamily("fig_accept_errors", "Connections that could not be accepted", labels=["port"])
+        for port, count in self._accept_errors.items():
+            accept.add_metric([port], count)
+        yield accept
 
 
 def _cumulated(counts: list[int]) -> list[tuple[str, float]]:
@@ -184,3 +195,9 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
     connections.add_metric(["active"], active)
     connections.add_metric(["idle"], idle)
     yield connections
+    lag_s, stalls = gauges.lag()
+    worst = GaugeMetricFamily("fig_event_loop_lag_seconds", "Longest delay of the event loop in the last 10 s")
+    worst.add_metric([], lag_s)
+    stalled = CounterMetricFamily("fig_event_loop_stalls", "Delays of the event loop of 0.1 s or more")
+    stalled.add_metric([], stalls)
+    yield from (worst, stalled)

@@ -1,4 +1,4 @@
-"""uvicorn's Server with the end that a proxy needs. Knows no HTTP: the edge does."""
+"""uvicorn's Server with the beginning and the end that a proxy needs. Knows no HTTP: the edge does."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from proxy.wire.acceptor import Acceptor
 from proxy.wire.edge import Edge, EdgeProtocol
 
+_UNBOUNDED = 1 << 30
+_SURPLUS = 16  # connections beyond the limit: taken to be told 503, or to take the place of an idle one
 _IDLE_GRACE_S = 1.0  # a client on a kept connection that asks again within it is answered, not cut
 
 
@@ -22,21 +25,65 @@ class DrainTimes:
 
 
 class QuietServer(uvicorn.Server):
-    """A Server that leaves signals to the application."""
+    """A Server that leaves signals to the application and accepts by an Acceptor of our own.
+
+    `refused(error)` is told when the system had no connection to give.
+    """
+
+    acceptor: Acceptor
+
+    def __init__(self, config: uvicorn.Config, refused: Callable[[OSError], None]) -> None:
+        super().__init__(config)
+        self._refused = refused
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """`sockets` is the one listener."""
+        assert sockets is not None
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        self.servers = []
+        self.acceptor = Acceptor(
+            sockets[0],
+            lambda: self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
+            ),
+            loop=loop,
+            room=self._room,
+            failed=self._refused,
+            tls=self.config.ssl,
+        )
+        self.acceptor.start()
+        self.started = True
+
+    def _room(self) -> int:
+        return _UNBOUNDED
+
+    def leave(self) -> None:
+        """Another process accepts here now: let go of the listener and of the connections that ask nothing."""
+        self.acceptor.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.acceptor.stop()
+        await super().shutdown(sockets)
+
 
 class DataServer(QuietServer):
     """Accepts for the Edge. At the end: announce, keep serving for a while, let go of idle clients, wait for the rest.
 
-    1 every response says `Connection: close`  2 accept for `delay_s`  3 close the listeners, the backlog taken in
-    4 idle connections close after a moment  5 those with a request finish, for `timeout_s`  6 what is left is cut
+    1 every response says `Connection: close`  2 accept for `delay_s`  3 close the listener, the backlog taken in unless
+    it is `kept` for another process  4 idle connections close after a moment  5 those with a request finish, for
+    `timeout_s`  6 what is left is cut
     """
 
-    def __init__(self, edge: Edge, drain: Callable[[], DrainTimes]) -> None:
+    def __init__(
+        self, edge: Edge, drain: Callable[[], DrainTimes], refused: Callable[[OSError], None], *, kept: bool = False
+    ) -> None:
         config = uvicorn.Config(
             app=lambda: edge,
             factory=True,
@@ -50,16 +97,32 @@ class DataServer(QuietServer):
             log_config=None,
             access_log=False,
         )
-        super().__init__(config)
+        super().__init__(config, refused)
         self._edge = edge
         self._drain = drain
+        self._kept = kept
+        self._left = False
         self._hurried = asyncio.Event()
+
+    def _room(self) -> int:
+        return self._edge.limits.max_connections + _SURPLUS - len(self.server_state.connections)
+
+    def leave(self) -> None:
+        """Another process accepts here now: drain without delay, and without the backlog."""
+        self._left = True
+        self._edge.draining = True
+        self.acceptor.close()
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         times = self._drain()
         self._edge.draining = True
-        await self._wait(times.delay_s)
-        await self._close_listeners(sockets or [])
+        if not self._left:
+            await self._wait(times.delay_s)
+            if not self._kept:  # closing a listener resets what waits in it
+                self.acceptor.take_all()
+            self.acceptor.close()
+        await self.acceptor.settle()
         grace_s = min(_IDLE_GRACE_S, times.timeout_s)
         await self._wait(grace_s, self._edge.deserted)
         self._edge.close_idle()
@@ -67,24 +130,6 @@ class DataServer(QuietServer):
         for connection in list(self._edge.connections):
             connection.cut()
         await asyncio.sleep(0)
-
-    async def _close_listeners(self, sockets: list[socket.socket]) -> None:
-        """Take what the kernel has completed, then close at once: closing a listener resets its backlog."""
-        accepted: list[socket.socket] = []
-        for listener in sockets:
-            listener.setblocking(False)
-            with contextlib.suppress(OSError):
-                while True:
-                    accepted.append(listener.accept()[0])
-        for server in self.servers:
-            server.close()
-        loop = asyncio.get_running_loop()
-        for connection in accepted:
-            connection.setblocking(False)
-            with contextlib.suppress(OSError):
-                await loop.connect_accepted_socket(
-                    lambda: EdgeProtocol(self.config, self.server_state, {}, loop), connection, ssl=self.config.ssl
-                )
 
     def hurry(self) -> None:
         """End now: the second signal."""

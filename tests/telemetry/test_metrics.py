@@ -40,6 +40,7 @@ ALWAYS = {
     "fig_upstream_errors": "counter",
     "fig_rejected": "counter",
     "fig_store_errors": "counter",
+    "fig_accept_errors": "counter",
     "fig_config_last_reload_successful": "gauge",
     "fig_access_log_dropped": "counter",
     "fig_build_info": "gauge",
@@ -51,6 +52,8 @@ WITH_GAUGES = {
     "fig_in_flight": "gauge",
     "fig_retries": "counter",
     "fig_connections": "gauge",
+    "fig_event_loop_lag_seconds": "gauge",
+    "fig_event_loop_stalls": "counter",
 }
 
 
@@ -64,6 +67,7 @@ def with_gauges() -> Metrics:
         seams=lambda: [("a", 25.0, 24.5, False), ("b", 0.0, 0.0, True)],
         in_flight=lambda: [("old", 3, 0), ("new", 0, 2)],
         connections=lambda: (5, 40),
+        lag=lambda: (0.25, 3),
     )
     return metrics
 
