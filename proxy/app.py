@@ -24,9 +24,9 @@ from proxy import __version__
 from proxy.admin.api import create_admin
 from proxy.admin.guard import is_loopback
 from proxy.config.load import Loaded
-from proxy.config.model import Limits, Settings, UpstreamConfig
+from proxy.config.model import Settings, UpstreamConfig
 from proxy.config.watch import FileWatch
-from proxy.descriptors import bearable, raise_limit
+from proxy.descriptors import budget, raise_limit
 from proxy.errors import ConfigError, Problem, ProxyError, StoreError
 from proxy.events import Event, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
 from proxy.gateway import Gateway
@@ -168,7 +168,7 @@ class App:
         self.ports = ports
         self.predecessor = predecessor
         self.notify = Notifier(os.environ, os.getpid())
-        self.descriptors = raise_limit()
+        self.descriptors = budget(raise_limit())
         self.store_url = settings.store
         self.wheel = TimerWheel()
         self.lines = LineWriter(Descriptor(sys.stderr.fileno()))
@@ -195,7 +195,7 @@ class App:
             instance=secrets.token_hex(4),
             rng=random.Random(),
         )
-        self.edge = Edge(self.gateway, self._borne(settings.server.limits), settings.server.timeouts, self.wheel)
+        self.edge = Edge(self.gateway, settings.server.limits, settings.server.timeouts, self.wheel)
         self.metrics.gauges = Gauges(
             self._seam_gauges, self._upstream_gauges, self._connection_gauges, self._lag_gauges
         )
@@ -208,7 +208,11 @@ class App:
         self._told: set[str] = set()
         self.rollback_files = RollbackFiles(folder / "var" / "rollback")
         self.data_server = DataServer(
-            self.edge, self._drain_times, lambda error: self._accept_failed("data", error), kept=ports.kept
+            self.edge,
+            self._drain_times,
+            lambda error: self._accept_failed("data", error),
+            kept=ports.kept,
+            descriptors=self.descriptors,
         )
         self.admin_server = QuietServer(
             uvicorn.Config(
@@ -297,12 +301,12 @@ class App:
         data, admin = _shown(self.ports.data), _shown(self.ports.admin)
         log.info("fig %s serves on %s%s, admin on %s", __version__, data, inherited, admin)
         wanted = self.runtime.snapshot.settings.server.limits.max_connections
-        if self.edge.limits.max_connections < wanted:
+        if self.descriptors is not None and self.descriptors < 2 * wanted:
             log.warning(
-                "server.limits.max_connections is %d, %d file descriptors bear %d: raise LimitNOFILE or `ulimit -n`",
+                "server.limits.max_connections is %d, but the file descriptors bear %d requests at once:"
+                " raise LimitNOFILE or `ulimit -n`",
                 wanted,
-                self.descriptors,
-                self.edge.limits.max_connections,
+                self.descriptors // 2,
             )
         self.notify("READY=1")
         for name, state in self.runtime.snapshot.states.items():
@@ -497,7 +501,7 @@ class App:
 
     def _on_swap(self, snapshot: Snapshot) -> None:
         server = snapshot.settings.server
-        self.edge.limits, self.edge.timeouts = self._borne(server.limits), server.timeouts
+        self.edge.limits, self.edge.timeouts = server.limits, server.timeouts
         self.gateway.adopt(snapshot)
 
     def _drain_times(self) -> DrainTimes:
@@ -516,9 +520,6 @@ class App:
     def _accept_failed(self, port: str, error: OSError) -> None:
         self.metrics.accept_failed(port)
         self.errors.log("accept", None, f"{port} port: {error.strerror}; new connections wait: raise LimitNOFILE")
-
-    def _borne(self, limits: Limits) -> Limits:
-        return limits.model_copy(update={"max_connections": bearable(self.descriptors, limits.max_connections)})
 
     def _lag_gauges(self) -> tuple[float, int]:
         return self.wheel.lag.recent(asyncio.get_running_loop().time()), self.wheel.lag.stalls

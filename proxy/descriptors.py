@@ -1,4 +1,4 @@
-"""How many file descriptors the process may have, and how many client connections they bear."""
+"""How many file descriptors the process may have, and how many of them traffic may take."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def raise_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def bearable(limit: int | None, wanted: int) -> int:
-    """Of `wanted` client connections, as many as `limit` descriptors bear: each may need one to an upstream, too."""
-    return wanted if limit is None else max(1, min(wanted, (limit - RESERVE) // 2))
+def budget(limit: int | None) -> int | None:
+    """What is left for client connections and those to upstreams."""
+    return None if limit is None else max(2, limit - RESERVE)

@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import uvicorn
 
@@ -82,7 +83,13 @@ class DataServer(QuietServer):
     """
 
     def __init__(
-        self, edge: Edge, drain: Callable[[], DrainTimes], refused: Callable[[OSError], None], *, kept: bool = False
+        self,
+        edge: Edge,
+        drain: Callable[[], DrainTimes],
+        refused: Callable[[OSError], None],
+        *,
+        kept: bool = False,
+        descriptors: int | None = None,
     ) -> None:
         config = uvicorn.Config(
             app=lambda: edge,
@@ -101,11 +108,22 @@ class DataServer(QuietServer):
         self._edge = edge
         self._drain = drain
         self._kept = kept
+        self._descriptors = descriptors
         self._left = False
         self._hurried = asyncio.Event()
 
     def _room(self) -> int:
-        return self._edge.limits.max_connections + _SURPLUS - len(self.server_state.connections)
+        """By the limit, where the edge makes room or says 503; and by the descriptors, of which a connection with a
+        request may take one more, to an upstream. Where those run out the longest idle ones are let go."""
+        edge = self._edge
+        room = edge.limits.max_connections + _SURPLUS - len(self.server_state.connections)
+        if self._descriptors is None:
+            return room
+        free = self._descriptors - 2 * len(edge.connections) + len(edge.idle)
+        if free < 2:
+            for connection in list(islice(edge.idle, _SURPLUS)):
+                connection.close()
+        return min(room, free // 2)
 
     def leave(self) -> None:
         """Another process accepts here now: drain without delay, and without the backlog."""
