@@ -109,21 +109,29 @@ class DataServer(QuietServer):
         self._drain = drain
         self._kept = kept
         self._descriptors = descriptors
+        self._resting: dict[EdgeProtocol, float | None] = {}
         self._left = False
         self._hurried = asyncio.Event()
 
     def _room(self) -> int:
         """By the limit, where the edge makes room or says 503; and by the descriptors, of which a connection with a
-        request may take one more, to an upstream. Where those run out the longest idle ones are let go."""
+        request may take one more, to an upstream. Where those run out, what rests from one look to the next is let go.
+        """
         edge = self._edge
         room = edge.limits.max_connections + _SURPLUS - len(self.server_state.connections)
         if self._descriptors is None:
             return room
         free = self._descriptors - 2 * len(edge.connections) + len(edge.idle)
         if free < 2:
-            for connection in list(islice(edge.idle, _SURPLUS)):
-                connection.close()
+            self._let_go_of_resting()
         return min(room, free // 2)
+
+    def _let_go_of_resting(self) -> None:
+        idle = {connection: connection.deadline for connection in islice(self._edge.idle, _SURPLUS)}
+        for connection, deadline in idle.items():
+            if self._resting.get(connection) == deadline:  # it has asked nothing meanwhile
+                connection.close()
+        self._resting = idle
 
     def leave(self) -> None:
         """Another process accepts here now: drain without delay, and without the backlog."""

@@ -89,7 +89,7 @@ def test_three_handovers_under_load_lose_nothing(line: Line, sides: Sides, backg
     assert line.fig.process.wait(5) == 0
 
 
-@pytest.mark.parametrize("wait_s", [0.0, 0.35])
+@pytest.mark.parametrize("wait_s", [0.0, pytest.param(0.2, marks=pytest.mark.soak), 0.35])
 def test_a_rollback_during_a_handover_is_in_force_at_once_and_afterwards(
     line: Line, sides: Sides, background: Background, wait_s: float
 ) -> None:
