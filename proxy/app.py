@@ -383,6 +383,8 @@ class App:
             return "this process is draining"
         if self.runtime.store_name == "memory" and self.runtime.records:
             return "`store: memory:` would forget what was shifted and rolled back: use `sqlite:FILE`"
+        if self.runtime.volatile:
+            return "a rollback is in memory only and would be forgotten: mend the store first, see the log above"
         return None
 
     def _check_store(self, store: str) -> None:

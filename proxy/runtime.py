@@ -107,6 +107,11 @@ class Runtime:
         """False while a rollback of the seam is in memory only."""
         return seam not in self._undurable
 
+    @property
+    def volatile(self) -> bool:
+        """Whether any rollback is in memory only."""
+        return bool(self._undurable)
+
     # --- changes of one seam -----------------------------------------------------------------------------------------
 
     async def advance(

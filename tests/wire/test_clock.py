@@ -122,7 +122,7 @@ def _listen(port: int) -> socket.socket:
     return socket.create_server(("127.0.0.1", port))
 
 
-@pytest.mark.parametrize("jump_s", [HOUR, -HOUR])
+@pytest.mark.parametrize("jump_s", [pytest.param(HOUR, marks=pytest.mark.soak), -HOUR])
 def test_a_wall_clock_that_jumps_moves_no_timer(tmp_path: Path, jump_s: float) -> None:
     origin = Origin(slow(0.6))
     proxy = Proxy(tmp_path, origin)
