@@ -13,6 +13,22 @@ from proxy.wire.headers import Shapes
 from proxy.wire.timer import TimerWheel
 
 
+class _Attempt:
+    """The time limit of one connect, on the wheel: that one spares who was answered while the loop stood still."""
+
+    __slots__ = ("_loop", "deadline", "filed", "limit")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.limit = asyncio.timeout(None)
+        self.deadline: float | None = None
+        self.filed: float | None = None
+
+    def expire(self, now: float) -> None:
+        self.deadline = None
+        self.limit.reschedule(self._loop.time())
+
+
 class EndpointPool:
     """Connections to one endpoint: the idle ones, last used first, and a count of those in use."""
 
@@ -67,8 +83,10 @@ class EndpointPool:
         """A fresh connection. Raises ConnectFailed, ConnectTimeout, or Loop when the peer is fig itself."""
         loop = asyncio.get_running_loop()
         self.in_use += 1
+        attempt = _Attempt(loop)
+        self.wheel.arm(attempt, loop.time() + self.connect_s)
         try:
-            async with asyncio.timeout(self.connect_s):
+            async with attempt.limit:
                 transport, connection = await loop.create_connection(
                     lambda: UpstreamConnection(self, loop), self.host, self.port
                 )
@@ -81,6 +99,8 @@ class EndpointPool:
         except BaseException:
             self.in_use -= 1
             raise
+        finally:
+            attempt.deadline = None
         peer = transport.get_extra_info("peername")  # None where the peer has reset it already
         if peer is not None and peer[:2] in self._own_addresses:
             self.in_use -= 1

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import time
+
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.wire.headers import Shapes
+from proxy.wire.pool import EndpointPool
 from proxy.wire.timer import TimerWheel
 
 
@@ -110,3 +117,22 @@ def test_the_lag_is_the_worst_of_the_last_ten_seconds_and_stalls_are_counted() -
     assert round(wheel.lag.recent(now), 3) == 0.3
     assert wheel.lag.stalls == 1
     assert wheel.lag.recent(now + 11) == 0
+
+
+def test_a_connect_that_succeeded_while_the_loop_stood_still_is_no_timeout() -> None:
+    async def story(port: int) -> int:
+        loop, wheel = asyncio.get_running_loop(), TimerWheel()
+        wheel.start(loop)
+        pool = EndpointPool(
+            "127.0.0.1", port, wheel, connect_s=0.2, body_s=1.0, keepalive_s=4.0, shapes=Shapes(), max_idle=1
+        )
+        connecting = asyncio.create_task(pool.connect())
+        loop.call_later(0, time.sleep, 0.5)
+        connection = await connecting
+        connection.abort()
+        await asyncio.sleep(0)
+        wheel.stop()
+        return wheel.lag.stalls
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert uvloop.run(story(listener.getsockname()[1])) == 1
