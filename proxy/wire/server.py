@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +17,8 @@ from proxy.wire.edge import Edge, EdgeProtocol
 
 _UNBOUNDED = 1 << 30
 _SURPLUS = 16  # connections beyond the limit: taken to be told 503, or to take the place of an idle one
+_LOOKED_AT = 512  # of the longest idle connections, where descriptors are short
+_REST_S = 0.5
 _IDLE_GRACE_S = 1.0  # a client on a kept connection that asks again within it is answered, not cut
 
 
@@ -109,13 +112,13 @@ class DataServer(QuietServer):
         self._drain = drain
         self._kept = kept
         self._descriptors = descriptors
-        self._resting: dict[EdgeProtocol, float | None] = {}
+        self._resting: dict[EdgeProtocol, tuple[float | None, float]] = {}
         self._left = False
         self._hurried = asyncio.Event()
 
     def _room(self) -> int:
         """By the limit, where the edge makes room or says 503; and by the descriptors, of which a connection with a
-        request may take one more, to an upstream. Where those run out, what rests from one look to the next is let go.
+        request may take one more, to an upstream. Where those run out, what has rested for a while is let go.
         """
         edge = self._edge
         room = edge.limits.max_connections + _SURPLUS - len(self.server_state.connections)
@@ -127,11 +130,16 @@ class DataServer(QuietServer):
         return min(room, free // 2)
 
     def _let_go_of_resting(self) -> None:
-        idle = {connection: connection.deadline for connection in islice(self._edge.idle, _SURPLUS)}
-        for connection, deadline in idle.items():
-            if self._resting.get(connection) == deadline:  # it has asked nothing meanwhile
-                connection.close()
-        self._resting = idle
+        """A client that asks again and again is idle, too, at the moment of a look: its deadline tells them apart."""
+        now = time.monotonic()
+        resting: dict[EdgeProtocol, tuple[float | None, float]] = {}
+        for connection in islice(self._edge.idle, _LOOKED_AT):
+            deadline, since = self._resting.get(connection, (None, now))
+            resting[connection] = (connection.deadline, since if deadline == connection.deadline else now)
+        self._resting = resting
+        tired = [connection for connection, (_, since) in resting.items() if now - since >= _REST_S]
+        for connection in tired[:_SURPLUS]:
+            connection.close()
 
     def leave(self) -> None:
         """Another process accepts here now: drain without delay, and without the backlog."""
