@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import os
 import random
 import secrets
 import signal
@@ -12,7 +14,8 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -21,20 +24,25 @@ import uvloop
 
 from proxy import __version__
 from proxy.admin.api import create_admin
+from proxy.admin.guard import is_loopback
 from proxy.config.load import Loaded
-from proxy.config.model import ServerTls, UpstreamConfig
+from proxy.config.model import ServerTls, Settings, UpstreamConfig
 from proxy.config.watch import FileWatch
+from proxy.descriptors import budget, raise_limit
 from proxy.errors import ConfigError, Problem, ProxyError, StoreError
 from proxy.events import Event, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
 from proxy.gateway import Gateway
+from proxy.handover import READY_S, HandoverFailed, Predecessor, Successor
+from proxy.inherit import Inherited, NotInheritable, take
 from proxy.loader import load_in_child
+from proxy.notify import Notifier
 from proxy.rollout.rollback_file import RollbackFiles
 from proxy.runtime import Author, Runtime
 from proxy.snapshot import SeamRecord, Snapshot
 from proxy.state.memory import MemoryStore
 from proxy.state.sqlite import SqliteStore
 from proxy.state.store import Store
-from proxy.telemetry.access_log import AccessLog, Descriptor, ErrorLog, LineWriter
+from proxy.telemetry.access_log import AccessLog, Descriptor, ErrorLog, LineHandler, LineWriter
 from proxy.telemetry.metrics import Gauges, Metrics
 from proxy.telemetry.seen import NOTE_EVERY_S, SeenShare
 from proxy.upstreams.tunnels import Tunnels
@@ -66,9 +74,14 @@ def serve(loaded: Loaded, path: Path | None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     for warning in loaded.warnings:
         log.warning("%s", warning)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # until it can be obeyed: its default ends the process
     try:
+        inherited = take(os.environ, os.getpid())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(loaded, path))
+            return runner.run(_serve(loaded, path, inherited))
+    except NotInheritable as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return CANNOT_START
     except CannotStart as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  the one word a failed start has for the terminal
         return CANNOT_START
@@ -78,18 +91,44 @@ class CannotStart(Exception):
     """Says what is in the way, and the cure."""
 
 
-async def _serve(loaded: Loaded, path: Path | None) -> int:
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The two listeners. `kept`: another process goes on holding the data port."""
+
+    data: socket.socket
+    admin: socket.socket
+    kept: bool
+
+
+async def _serve(loaded: Loaded, path: Path | None, inherited: Inherited) -> int:
     settings = loaded.settings
-    data_socket = _bind(settings.server.address, "server.listen")
-    admin_socket = _bind(settings.admin.address, "admin.listen")
+    ports = _ports(settings, inherited)
+    predecessor = None if inherited.channel is None else await Predecessor.meet(inherited.channel)
     store = _store(settings.store)
+    if predecessor is not None:
+        await predecessor.give_store(settings.store)
     records = await _read_store(store, settings.store)
     try:
-        return await App(loaded, path, store, records).run(data_socket, admin_socket)
+        return await App(loaded, path, store, records, ports, predecessor).run()
     except (TlsError, ConfigError) as error:  # a PEM file that was sound when the configuration was loaded
         raise CannotStart(str(error)) from error
     finally:
         await store.close()
+
+
+def _ports(settings: Settings, inherited: Inherited) -> Ports:
+    data = inherited.data or _bind(settings.server.address, "server.listen")
+    admin = inherited.admin or _bind(settings.admin.address, "admin.listen")
+    if not settings.admin.token and not is_loopback(admin.getsockname()[0]):
+        raise CannotStart(
+            f"the inherited admin socket listens on {_shown(admin)}, beyond loopback: set admin.token, or pass another"
+        )
+    return Ports(data, admin, inherited.kept)
+
+
+def _shown(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{host}:{port}"
 
 
 def _bind(address: tuple[str, int], key: str) -> socket.socket:
@@ -125,15 +164,29 @@ def _server_tls(config: ServerTls | None) -> ssl.SSLContext | None:
 class App:
     """Everything of one process, built in dependency order."""
 
-    def __init__(self, loaded: Loaded, path: Path | None, store: Store, records: dict[str, SeamRecord]) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        path: Path | None,
+        store: Store,
+        records: dict[str, SeamRecord],
+        ports: Ports,
+        predecessor: Predecessor | None = None,
+    ) -> None:
         settings = loaded.settings
         self.path = path
+        self.ports = ports
+        self.predecessor = predecessor
+        self.notify = Notifier(os.environ, os.getpid())
+        self.descriptors = budget(raise_limit())
+        self.store_url = settings.store
         self.wheel = TimerWheel()
         self.lines = LineWriter(Descriptor(sys.stderr.fileno()))
         self.access_log = AccessLog(settings.telemetry.access_log, Descriptor(sys.stdout.fileno()))
         self.metrics = Metrics(__version__, lambda: self.access_log.dropped)
         self.seen = SeenShare(self.metrics, time.monotonic())
-        self.own_addresses = frozenset((settings.server.address, settings.admin.address))
+        listening = (ports.data.getsockname()[:2], ports.admin.getsockname()[:2])
+        self.own_addresses = frozenset((settings.server.address, settings.admin.address, *listening))
         self.runtime = Runtime(
             loaded,
             records,
@@ -144,11 +197,12 @@ class App:
             on_swap=self._on_swap,
         )
         self.tunnels = Tunnels(self.wheel)
+        self.errors = ErrorLog(self.lines.put, time.time)
         self.gateway = Gateway(
             self.runtime,
             self.metrics,
             self.access_log,
-            ErrorLog(self.lines.put, time.time),
+            self.errors,
             self.tunnels,
             instance=secrets.token_hex(4),
             rng=random.Random(),
@@ -161,14 +215,24 @@ class App:
             self._connection_gauges,
             self.tunnels,
             lambda: self.edge.handshakes_failed,
+            self._lag_gauges,
         )
         folder = path.parent if path is not None else Path()
         self.watch = None if path is None else FileWatch(path, loaded.files)
         self._reloading: asyncio.Future[None] | None = None
         self._hung_up = False
+        self._handover: asyncio.Future[None] | None = None
+        self._releasing: asyncio.Future[None] | None = None
         self._told: set[str] = set()
         self.rollback_files = RollbackFiles(folder / "var" / "rollback")
-        self.data_server = DataServer(self.edge, self._drain_times, self.tunnels.leave)
+        self.data_server = DataServer(
+            self.edge,
+            self._drain_times,
+            self.tunnels.leave,
+            lambda error: self._accept_failed("data", error),
+            kept=ports.kept,
+            descriptors=self.descriptors,
+        )
         self.admin_server = QuietServer(
             uvicorn.Config(
                 create_admin(
@@ -177,6 +241,7 @@ class App:
                     seen=self.seen,
                     rollback_files=self.rollback_files,
                     readiness=self._readiness,
+                    refusal=self._refusal,
                     token=settings.admin.token,
                     clock=time.time,
                     monotonic=time.monotonic,
@@ -189,12 +254,13 @@ class App:
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=1,
-            )
+            ),
+            lambda error: self._accept_failed("admin", error),
         )
 
     # --- run ---------------------------------------------------------------------------------------------------------
 
-    async def run(self, data_socket: socket.socket, admin_socket: socket.socket) -> int:
+    async def run(self) -> int:
         """Serve until a signal, then drain and close in reverse order."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -202,7 +268,10 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self.wheel.start(loop)
         await self._read_rollback_files()
-        admin = asyncio.create_task(self.admin_server.serve([admin_socket]))
+        if self.predecessor is not None:
+            await self.predecessor.give_way()
+        loop.add_signal_handler(signal.SIGUSR2, self._succeed)
+        admin = asyncio.create_task(self.admin_server.serve([self.ports.admin]))
         background = [
             asyncio.create_task(self._every(seconds, step))
             for seconds, step in (
@@ -211,31 +280,54 @@ class App:
                 (_DURABLE_EVERY_S, self.runtime.make_durable),
                 (_SWEEP_EVERY_S, self._sweep),
                 (NOTE_EVERY_S, self._note_seen),
+                *([(self.notify.beat_s, self._beat)] if self.notify.beat_s else []),
             )
         ]
-        self._announce(data_socket, admin_socket)
+        self._announce()
         # Requests make no cycles to speak of, and a routing table lives long: look seldom, and never at the table.
         gc.set_threshold(50_000, 20, 100)
         gc.collect()
         gc.freeze()
-        try:
-            await self.data_server.serve([data_socket])
-        finally:
-            self.admin_server.should_exit = True
-            await admin
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-            await self.runtime.make_durable()
-            self.runtime.close()
-            self.wheel.stop()
-            self.access_log.close(2.0)
-            self.lines.close(1.0)
+        with self._unblocked_log():
+            try:
+                await self.data_server.serve([self.ports.data])
+            finally:
+                self.admin_server.should_exit = True
+                await admin
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
+                await self.runtime.make_durable()
+                self.runtime.close()
+                self.wheel.stop()
+                self.access_log.close(2.0)
         return 0
 
-    def _announce(self, data_socket: socket.socket, admin_socket: socket.socket) -> None:
-        data, admin = data_socket.getsockname(), admin_socket.getsockname()
-        log.info("fig %s serves on %s:%d, admin on %s:%d", __version__, *data[:2], *admin[:2])
+    @contextlib.contextmanager
+    def _unblocked_log(self) -> Iterator[None]:
+        """While requests are served, a standard error that blocks must block nobody."""
+        root = logging.getLogger()
+        handlers = root.handlers
+        root.handlers = [LineHandler(self.lines.put, handlers[0].formatter if handlers else None)]
+        try:
+            yield
+        finally:
+            root.handlers = handlers
+            self.lines.close(1.0)
+
+    def _announce(self) -> None:
+        inherited = " (inherited)" if self.ports.kept or self.predecessor is not None else ""
+        data, admin = _shown(self.ports.data), _shown(self.ports.admin)
+        log.info("fig %s serves on %s%s, admin on %s", __version__, data, inherited, admin)
+        wanted = self.runtime.snapshot.settings.server.limits.max_connections
+        if self.descriptors is not None and self.descriptors < 2 * wanted:
+            log.warning(
+                "server.limits.max_connections is %d, but the file descriptors bear %d requests at once:"
+                " raise LimitNOFILE or `ulimit -n`",
+                wanted,
+                self.descriptors // 2,
+            )
+        self.notify("READY=1")
         for name, state in self.runtime.snapshot.states.items():
             if state.record.latch is not None:
                 log.warning("seam %s: rolled back by %s; `fig resume %s` lifts it", name, state.record.latch.by, name)
@@ -250,12 +342,101 @@ class App:
     def _stop(self) -> None:
         if self.data_server.should_exit:
             self.data_server.hurry()
-        else:
-            log.info("stopping: draining %d client connections", len(self.edge.connections))
+            return
+        log.info("stopping: draining %d client connections", len(self.edge.connections))
+        self.notify("STOPPING=1")
+        if self._handover is not None:
+            self._handover.cancel()
         self.data_server.should_exit = True
         self.edge.draining = True
+        self._releasing = asyncio.ensure_future(self._release_store())
+        if self.ports.kept:  # what waits there is for the next process, as on the data port
+            delay_s = self._drain_times().delay_s
+            asyncio.get_running_loop().call_later(delay_s, self.admin_server.acceptor.stop)
+
+    async def _release_store(self) -> None:
+        """The next process may be waiting for it."""
+        while not self.runtime.away:
+            try:
+                await self.runtime.let_go()
+            except StoreError:
+                await asyncio.sleep(_DURABLE_EVERY_S)
+
+    # --- the next process --------------------------------------------------------------------------------------------
+
+    def _succeed(self) -> None:
+        if self._handover is None or self._handover.done():
+            self._handover = asyncio.ensure_future(self._hand_over())
+        else:
+            log.info("handover: one is under way")
+
+    async def _hand_over(self) -> None:
+        obstacle = self._obstacle()
+        if obstacle is not None:
+            log.error("handover refused: %s", obstacle)
+            return
+        self.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        successor = None
+        try:
+            async with asyncio.timeout(READY_S):
+                successor = await Successor.start(self.ports.data, self.ports.admin, self.ports.kept)
+                self._check_store(await successor.prepared())
+                await self.runtime.let_go()
+                await successor.ready()
+        except (HandoverFailed, StoreError, OSError, asyncio.CancelledError) as error:
+            await self._keep_serving(successor, error)
+            return
+        self.data_server.leave()
+        self.admin_server.leave()
+        self.notify(f"MAINPID={successor.pid}")
+        successor.yours()
+        log.info("process %d has taken over; draining %d client connections", successor.pid, len(self.edge.connections))
+        async for seam in successor.rollbacks():
+            self.runtime.follow(seam, Author(time.time(), f"process {successor.pid}", "rolled back there"))
+
+    def _obstacle(self) -> str | None:
+        """What would be lost if another process took over now."""
+        if os.getpid() == 1:
+            return "process 1 of a container cannot be succeeded: the container ends with it; replace the container"
+        if self.data_server.should_exit:
+            return "this process is draining"
+        if self.runtime.store_name == "memory" and self.runtime.records:
+            return "`store: memory:` would forget what was shifted and rolled back: use `sqlite:FILE`"
+        if self.runtime.volatile:
+            return "a rollback is in memory only and would be forgotten: mend the store first, see the log above"
+        return None
+
+    def _check_store(self, store: str) -> None:
+        if store != self.store_url:
+            raise HandoverFailed(f"`store` has changed from {self.store_url} to {store}: that takes a stop and a start")
+
+    async def _keep_serving(self, successor: Successor | None, error: BaseException) -> None:
+        if successor is not None:
+            await successor.end()
+        while self.runtime.away and not self.data_server.should_exit:
+            try:
+                await self.runtime.take_back()
+            except StoreError as refusal:
+                log.error("the store cannot be opened again, changes answer 503: %s", refusal.detail)
+                await asyncio.sleep(_DURABLE_EVERY_S)
+        match error:
+            case StoreError():
+                reason = f"a rollback is in memory only: {error.detail}"
+            case TimeoutError():
+                reason = f"the successor was not ready within {READY_S:g} s"
+            case asyncio.CancelledError():
+                reason = "it was told to stop meanwhile"
+            case _:
+                reason = str(error)
+        log.error("handover failed, this process keeps serving: %s", reason)
+        self.notify("READY=1")
+
+    async def _beat(self) -> None:
+        self.notify("WATCHDOG=1")
 
     def _hang_up(self) -> None:
+        if self.runtime.away:
+            return  # the next process reads the file anyway
         self._hung_up = True
         if self._reloading is None or self._reloading.done():
             self._reloading = asyncio.ensure_future(self._reload_hung_up())
@@ -293,7 +474,11 @@ class App:
                 log.error("rollback file %s: %s", self.rollback_files.path(seam), error.detail)
 
     async def _reload_if_changed(self) -> None:
-        if self.watch is not None and await asyncio.to_thread(self.watch.changed, time.time()):
+        if (
+            self.watch is not None
+            and not self.runtime.away
+            and await asyncio.to_thread(self.watch.changed, time.time())
+        ):
             await self._reload("file watch")
 
     async def _reload(self, actor: str) -> None:
@@ -362,6 +547,19 @@ class App:
     def _readiness(self) -> str | None:
         return "draining" if self.edge.draining else None
 
+    def _refusal(self) -> str | None:
+        if self.edge.draining or self.runtime.away:
+            file = self.rollback_files.path("SEAM")
+            return f"The next process takes over: repeat it there in a moment. To roll back now, write {file}."
+        return None
+
+    def _accept_failed(self, port: str, error: OSError) -> None:
+        self.metrics.accept_failed(port)
+        self.errors.log("accept", None, f"{port} port: {error.strerror}; new connections wait: raise LimitNOFILE")
+
+    def _lag_gauges(self) -> tuple[float, int]:
+        return self.wheel.lag.recent(asyncio.get_running_loop().time()), self.wheel.lag.stalls
+
     def _seam_gauges(self) -> list[tuple[str, float, float, bool]]:
         now = time.monotonic()
         return [
@@ -380,6 +578,8 @@ class App:
         self.metrics.event(event)
         match event:
             case Transition():
+                if event.action == "rollback" and self.predecessor is not None:
+                    self.predecessor.tell_rollback(event.seam)
                 self.seen.restart(event.seam, time.monotonic())
                 log.info(
                     "seam %s: %s by %s → %s %g%%%s (%s)",

@@ -62,7 +62,10 @@ def described(state: SeamState) -> dict[str, Any]:
 
 
 class Runtime:
-    """Construct it with a loaded configuration and what the store holds; `snapshot` is ready at once."""
+    """Construct it with a loaded configuration and what the store holds; `snapshot` is ready at once.
+
+    `away`: the store has been let go for the next process, so no change may be accepted here.
+    """
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class Runtime:
         self._reload_lock = asyncio.Lock()
         self._rollbacks: dict[str, int] = {}
         self._undurable: dict[str, NewRow] = {}
+        self.away = False
         self.snapshot = compile_now(loaded, self.records)
         self.upstreams = {name: make_upstream(name, config) for name, config in loaded.settings.upstreams.items()}
         self._startup_settings = loaded.settings
@@ -102,6 +106,11 @@ class Runtime:
     def durable(self, seam: str) -> bool:
         """False while a rollback of the seam is in memory only."""
         return seam not in self._undurable
+
+    @property
+    def volatile(self) -> bool:
+        """Whether any rollback is in memory only."""
+        return bool(self._undurable)
 
     # --- changes of one seam -----------------------------------------------------------------------------------------
 
@@ -131,6 +140,8 @@ class Runtime:
         asked: int,
     ) -> SeamState:
         async with self._lock:
+            if self.away:
+                raise StoreError("The store has gone to the next process: ask that one.")
             await self._settle(seam)
             before = self.state(seam)  # no await from here to `_persist`
             if action == "resume" and self._rollbacks.get(seam, 0) != asked:
@@ -194,12 +205,35 @@ class Runtime:
     async def _settle(self, seam: str) -> None:
         """Write a rollback that is in memory only, before anything else of the seam. Hold the lock."""
         row = self._undurable.get(seam)
-        if row is None:
+        if row is None or self.away:
             return
         await self._persist(seam, self.records[seam], row)
         if self._undurable.get(seam) is row:
             del self._undurable[seam]
             self._emit(StoreRecovered(self.store_name, seam))
+
+    # --- the next process --------------------------------------------------------------------------------------------
+
+    async def let_go(self) -> None:
+        """Close the store, so that the next process can open it. Raises StoreError, with the store still held, while a
+        rollback is in memory only: nobody else would know of it."""
+        async with self._reload_lock, self._lock:
+            while self._undurable:
+                await self._settle(next(iter(self._undurable)))
+            self.away = True  # no await since the last look
+            await self.store.close()
+
+    async def take_back(self) -> None:
+        """The next process did not come to be. Raises StoreError."""
+        await self.store.open()
+        self.away = False
+
+    def follow(self, seam: str, author: Author) -> None:
+        """Latch a seam that the next process has rolled back. It is written down there."""
+        state = self.snapshot.states.get(seam)
+        if state is not None and state.record.latch is None:
+            record = replace(self._bumped(seam), latch=Latch(author.at, author.actor, author.reason))
+            self._swap_record(seam, record, "rollback", author)
 
     async def _persist(self, seam: str, record: SeamRecord, row: NewRow) -> None:
         try:

@@ -23,7 +23,7 @@ from proxy.admin.explain import explain, explain_refusal
 from proxy.admin.guard import Guard
 from proxy.admin.openapi import openapi
 from proxy.admin.question import build_request
-from proxy.admin.refusals import InvalidConfiguration, NotFound, NotReady
+from proxy.admin.refusals import InvalidConfiguration, NoChangesHere, NotFound, NotReady
 from proxy.admin.seam_view import history_document, orphan_document, seam_document, upstream_documents
 from proxy.admin.writes import author, expected_version, read_members
 from proxy.admission.trust import Trust
@@ -60,18 +60,20 @@ def create_admin(
     seen: SeenShare,
     rollback_files: RollbackFiles,
     readiness: Callable[[], str | None],
+    refusal: Callable[[], str | None],
     token: str,
     clock: Callable[[], float],
     monotonic: Callable[[], float],
     version: str,
     rng: RandomBits | None = None,
 ) -> Starlette:
-    """The ASGI app of the admin port. `readiness` gives None when ready, else why not, in one word.
+    """The ASGI app of the admin port. `readiness` gives None when ready, else why not, in one word;
+    `refusal` gives None while changes are taken, else where to go with them.
 
     `clock` is epoch seconds, `monotonic` the clock that `seen` goes by; an empty `token` is no token.
     """
     bits = rng or random.SystemRandom()
-    admin = _Admin(runtime, metrics, seen, rollback_files, readiness, clock, monotonic, version)
+    admin = _Admin(runtime, metrics, seen, rollback_files, readiness, refusal, clock, monotonic, version)
     app = Starlette(
         routes=admin.routes(),
         middleware=[
@@ -94,6 +96,7 @@ class _Admin:
     seen: SeenShare
     rollback_files: RollbackFiles
     readiness: Callable[[], str | None]
+    refusal: Callable[[], str | None]
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     version: str
@@ -193,6 +196,7 @@ class _Admin:
         current = before.record.version
         if expected_version(request.headers, current) not in (None, current):
             raise VersionMismatch(f"Seam {before.name!r} is at version {current}: look at it again first.")
+        self._check_open()
         after = await self.runtime.retreat(before.name, by)
         return _reply_seam(request, {**self._document(after), "durable": self.runtime.durable(after.name)})
 
@@ -215,8 +219,15 @@ class _Admin:
     async def _advance(self, request: Request, action: Action, by: Author, plan: stage.Plan) -> Response:
         name = request.path_params["name"]
         version = expected_version(request.headers, self.runtime.state(name).record.version)
+        self._check_open()
         state = await self.runtime.advance(name, action, by, plan, version)
         return _reply_seam(request, self._document(state))
+
+    def _check_open(self) -> None:
+        """Last, with no await before the change itself."""
+        refusal = self.refusal()
+        if refusal is not None:
+            raise NoChangesHere(refusal)
 
     def _document(self, state: SeamState) -> dict[str, Any]:
         return seam_document(state, self.seen.seen(state.name, self.monotonic()))
@@ -238,6 +249,7 @@ class _Admin:
 
     async def reload(self, request: Request) -> Response:
         members = await read_members(request, "reason")
+        self._check_open()
         try:
             result = await self.runtime.reload(author(request.headers, members, self.clock()))
         except ConfigError as error:

@@ -42,6 +42,12 @@ class NotReady(ProxyError):
         return {**super().problem(request_id), "reason": self.word}
 
 
+class NoChangesHere(ProxyError):
+    """This process is on its way out, and the next one would not hear of it."""
+
+    status, cause, title = 503, "draining", "No changes here any more"
+
+
 class InvalidConfiguration(Rejected):
     """The new configuration cannot be used; the old one keeps serving. `problems` are all that were found."""
 

@@ -55,12 +55,14 @@ class Gauges:
         connections: Callable[[], tuple[int, int]],
         tunnels: Tunnels,
         handshakes_failed: Callable[[], int],
+        lag: Callable[[], tuple[float, int]],
     ) -> None:
         self.seams = seams
         self.in_flight = in_flight
         self.connections = connections
         self.tunnels = tunnels
         self.handshakes_failed = handshakes_failed
+        self.lag = lag
 
 
 class Metrics(Collector):
@@ -74,6 +76,7 @@ class Metrics(Collector):
         self._rejected: Counter[str] = Counter()
         self._upstream_errors: Counter[tuple[str, str, str]] = Counter()
         self._store_errors: Counter[str] = Counter()
+        self._accept_errors: Counter[str] = Counter()
         self._reload_ok = True
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -104,6 +107,10 @@ class Metrics(Collector):
     def reject(self, cause: str) -> None:
         """Something was refused that never became a request."""
         self._rejected[cause] += 1
+
+    def accept_failed(self, port: str) -> None:
+        """The system had no connection to give, for want of descriptors or memory."""
+        self._accept_errors[port] += 1
 
     def event(self, event: Event) -> None:
         if isinstance(event, (Reloaded, ReloadFailed)):
@@ -161,6 +168,10 @@ class Metrics(Collector):
         for name, count in self._store_errors.items():
             store.add_metric([name], count)
         yield store
+        accept = CounterMetricFamily("fig_accept_errors", "Connections that could not be accepted", labels=["port"])
+        for port, count in self._accept_errors.items():
+            accept.add_metric([port], count)
+        yield accept
 
 
 def _cumulated(counts: list[int]) -> list[tuple[str, float]]:
@@ -192,6 +203,12 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
     connections.add_metric(["idle"], idle)
     yield connections
     yield from _tunnel_families(gauges.tunnels)
+    lag_s, stalls = gauges.lag()
+    worst = GaugeMetricFamily("fig_event_loop_lag_seconds", "Longest delay of the event loop in the last 10 s")
+    worst.add_metric([], lag_s)
+    stalled = CounterMetricFamily("fig_event_loop_stalls", "Delays of the event loop of 0.1 s or more")
+    stalled.add_metric([], stalls)
+    yield from (worst, stalled)
     handshakes = CounterMetricFamily("fig_tls_handshakes_failed", "Client connections that ended before TLS was agreed")
     handshakes.add_metric([], gauges.handshakes_failed())
     yield handshakes

@@ -15,6 +15,22 @@ from proxy.wire.timer import TimerWheel
 from proxy.wire.tls import failed_handshake
 
 
+class _Attempt:
+    """The time limit of one connect, on the wheel: that one spares who was answered while the loop stood still."""
+
+    __slots__ = ("_loop", "deadline", "filed", "limit")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.limit = asyncio.timeout(None)
+        self.deadline: float | None = None
+        self.filed: float | None = None
+
+    def expire(self, now: float) -> None:
+        self.deadline = None
+        self.limit.reschedule(self._loop.time())
+
+
 class EndpointPool:
     """Connections to one endpoint: the idle ones, last used first, and a count of those in use."""
 
@@ -74,16 +90,21 @@ class EndpointPool:
     async def connect(self) -> UpstreamConnection:
         """A fresh connection, its TLS handshake included. Raises ConnectFailed, ConnectTimeout, or Loop when the peer
         is fig itself."""
+        loop = asyncio.get_running_loop()
         self.in_use += 1
+        attempt = _Attempt(loop)
+        self.wheel.arm(attempt, loop.time() + self.connect_s)
         try:
-            async with asyncio.timeout(self.connect_s):
-                return await self._connect(asyncio.get_running_loop())
+            async with attempt.limit:
+                return await self._connect(loop)
         except TimeoutError:
             self.in_use -= 1
             raise ConnectTimeout from None
         except BaseException:
             self.in_use -= 1
             raise
+        finally:
+            attempt.deadline = None
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> UpstreamConnection:
         try:

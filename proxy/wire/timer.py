@@ -3,12 +3,17 @@
 A `loop.call_later` a request costs about 2 µs and a cancelled handle that stays in the heap; setting a float costs
 nothing. So a connection only writes its `deadline` attribute, and `arm` files it under the slot where it must be
 looked at next. When a slot comes due the connection is either expired, or filed again under its later deadline.
+
+Timers come before sockets in a turn of the loop. So after a stall the bytes that would have met a deadline still lie
+unread: a late tick expires nothing, and the next one, with a turn of I/O in between, does.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import Protocol
+
+from proxy.wire.lag import STALL_S, LoopLag
 
 
 class Timed(Protocol):
@@ -22,10 +27,13 @@ class Timed(Protocol):
 
 
 class TimerWheel:
-    """Deadlines are met late by at most two ticks, never early."""
+    """Deadlines are met late by at most two ticks, never early; by one more after a stall, which `lag` tells."""
 
     def __init__(self, tick_s: float = 0.1) -> None:
         self.tick_s = tick_s
+        self.lag = LoopLag()
+        self._due: float | None = None
+        self._spared = False
         self._slots: dict[int, set[Timed]] = {}
         self._next_slot: int | None = None
         self._handle: asyncio.TimerHandle | None = None
@@ -65,7 +73,16 @@ class TimerWheel:
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._handle = loop.call_later(self.tick_s, self._turn, loop)  # first: a failing `expire` must not stop time
-        self.advance(loop.time())
+        self.tick(loop.time())
+
+    def tick(self, now: float) -> None:
+        """One turn of the wheel. A loop that is always late spares every other tick only."""
+        late_s = 0.0 if self._due is None else max(0.0, now - self._due)
+        self._due = now + self.tick_s
+        self.lag.note(now, late_s)
+        self._spared = late_s >= STALL_S and not self._spared
+        if not self._spared:
+            self.advance(now)
 
     def stop(self) -> None:
         if self._handle is not None:

@@ -51,6 +51,27 @@ def test_readiness_follows_the_process(admin: AdminPort) -> None:
     assert answer.json()["reason"] == "draining"
 
 
+@pytest.mark.parametrize(
+    ("path", "members"),
+    [
+        ("/api/seams/catalog/shift", {"percent": 5}),
+        ("/api/seams/catalog/rollback", {}),
+        ("/api/seams/catalog/resume", {}),
+        ("/api/seams/catalog/reset", {}),
+        ("/api/reload", {}),
+    ],
+)
+def test_a_process_on_its_way_out_changes_nothing_and_says_where_to_go(
+    admin: AdminPort, path: str, members: dict[str, Any]
+) -> None:
+    admin.refusal = "Ask the next one."
+    before = seam(admin)
+    answer = admin.post(path, members)
+    assert (answer.status_code, answer.json()["reason"]) == (503, "draining")
+    assert answer.json()["detail"] == "Ask the next one."
+    assert (seam(admin), actions(admin)) == (before, [])
+
+
 def test_verbose_readiness_names_a_store_that_fails_without_failing_itself(admin: AdminPort) -> None:
     admin.fault.error = StoreError("the disk is full")
     answer = admin.get("/readyz?verbose")

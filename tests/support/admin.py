@@ -78,6 +78,7 @@ class AdminPort:
         self.config.write_text(text)
         self.environ = {"FIG_ADMIN_TOKEN": token} if token else {}
         self.not_ready: str | None = None
+        self.refusal: str | None = None
         self.now = NOON
         self.monotonic = 100.0
         self.events: list[Event] = []
@@ -123,6 +124,7 @@ class AdminPort:
             seen=self.seen,
             rollback_files=self.rollback_files,
             readiness=lambda: self.not_ready,
+            refusal=lambda: self.refusal,
             token=token,
             clock=lambda: self.now,
             monotonic=lambda: self.monotonic,

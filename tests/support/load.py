@@ -95,8 +95,11 @@ class Done:
 class Load:
     """`connections` clients that ask again and again until `stop`."""
 
-    def __init__(self, port: int, connections: int, target: Callable[[int], str] = lambda n: f"/api/{n}") -> None:
+    def __init__(
+        self, port: int, connections: int, target: Callable[[int], str] = lambda n: f"/api/{n}", headers: str = ""
+    ) -> None:
         self.port = port
+        self.headers = headers  # whole lines
         self.connections = connections
         self.target = target
         self.done: list[Done] = []
@@ -132,7 +135,8 @@ class Load:
         sent = time.monotonic()
         user = f"u{self._count % 997}"
         head = (
-            f"GET {self.target(self._count)} HTTP/1.1\r\nHost: shop.test\r\nX-User-Id: {user}\r\nX-Sent: {sent}\r\n\r\n"
+            f"GET {self.target(self._count)} HTTP/1.1\r\nHost: shop.test\r\nX-User-Id: {user}\r\nX-Sent: {sent}\r\n"
+            f"{self.headers}\r\n"
         )
         try:
             writer.write(head.encode())

@@ -42,6 +42,7 @@ ALWAYS = {
     "fig_upstream_errors": "counter",
     "fig_rejected": "counter",
     "fig_store_errors": "counter",
+    "fig_accept_errors": "counter",
     "fig_config_last_reload_successful": "gauge",
     "fig_access_log_dropped": "counter",
     "fig_build_info": "gauge",
@@ -57,6 +58,8 @@ WITH_GAUGES = {
     "fig_tunnels_ended": "counter",
     "fig_tunnel_bytes": "counter",
     "fig_tls_handshakes_failed": "counter",
+    "fig_event_loop_lag_seconds": "gauge",
+    "fig_event_loop_stalls": "counter",
 }
 
 
@@ -72,6 +75,7 @@ def with_gauges() -> Metrics:
         connections=lambda: (5, 40),
         tunnels=Tunnels(TimerWheel()),
         handshakes_failed=lambda: 6,
+        lag=lambda: (0.25, 3),
     )
     return metrics
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import time
+
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.wire.headers import Shapes
+from proxy.wire.pool import EndpointPool
 from proxy.wire.timer import TimerWheel
 
 
@@ -69,3 +76,63 @@ def test_every_last_armed_deadline_is_met_within_two_ticks(steps: list[tuple[flo
                 assert deadline <= item.expired_at[0] <= deadline + 0.21
             else:
                 assert now <= deadline + 0.21
+
+
+def test_a_late_tick_spares_everybody_once() -> None:
+    wheel, item = TimerWheel(0.1), Item()
+    wheel.tick(10.0)
+    wheel.arm(item, 10.3)
+    wheel.tick(10.6)  # 0.5 s late: what would have met the deadline may lie unread
+    assert item.expired_at == []
+    wheel.tick(10.7)
+    assert item.expired_at == [10.7]
+
+
+def test_bytes_read_after_a_stall_meet_the_deadline() -> None:
+    wheel, item = TimerWheel(0.1), Item()
+    wheel.tick(10.0)
+    wheel.arm(item, 10.3)
+    wheel.tick(10.6)
+    item.deadline = None  # as a connection does that reads what it waited for
+    wheel.tick(10.7)
+    assert item.expired_at == []
+
+
+def test_a_loop_that_is_always_late_still_expires() -> None:
+    wheel, item, now = TimerWheel(0.1), Item(), 10.0
+    wheel.tick(now)
+    wheel.arm(item, 10.5)
+    for _ in range(4):
+        now += 0.5
+        wheel.tick(now)
+    assert item.expired_at == [11.0]
+
+
+def test_the_lag_is_the_worst_of_the_last_ten_seconds_and_stalls_are_counted() -> None:
+    wheel, now = TimerWheel(0.1), 100.0
+    wheel.tick(now)
+    for step in (0.1, 0.15, 0.4, 0.1):
+        now += step
+        wheel.tick(now)
+    assert round(wheel.lag.recent(now), 3) == 0.3
+    assert wheel.lag.stalls == 1
+    assert wheel.lag.recent(now + 11) == 0
+
+
+def test_a_connect_that_succeeded_while_the_loop_stood_still_is_no_timeout() -> None:
+    async def story(port: int) -> int:
+        loop, wheel = asyncio.get_running_loop(), TimerWheel()
+        wheel.start(loop)
+        pool = EndpointPool(
+            "127.0.0.1", port, wheel, connect_s=0.2, body_s=1.0, keepalive_s=4.0, shapes=Shapes(), max_idle=1
+        )
+        connecting = asyncio.create_task(pool.connect())
+        loop.call_later(0, time.sleep, 0.5)
+        connection = await connecting
+        connection.abort()
+        await asyncio.sleep(0)
+        wheel.stop()
+        return wheel.lag.stalls
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert uvloop.run(story(listener.getsockname()[1])) == 1

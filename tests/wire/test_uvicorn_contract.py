@@ -60,6 +60,8 @@ def test_a_protocol_is_built_with_the_arguments_that_the_edge_takes() -> None:
 def test_the_server_has_what_the_data_server_overrides_and_reads() -> None:
     assert inspect.iscoroutinefunction(uvicorn.Server.shutdown)
     assert list(inspect.signature(uvicorn.Server.shutdown).parameters) == ["self", "sockets"]
+    assert inspect.iscoroutinefunction(uvicorn.Server.startup)
+    assert list(inspect.signature(uvicorn.Server.startup).parameters) == ["self", "sockets"]
     assert callable(uvicorn.Server.capture_signals)
     assert isinstance(ServerState().connections, set)
     server = uvicorn.Server(config(object()))
