@@ -181,7 +181,7 @@ class App:
         self.descriptors = budget(raise_limit())
         self.store_url = settings.store
         self.wheel = TimerWheel()
-        self.lines = LineWriter(Descriptor(sys.stderr.fileno()))
+        self.lines = LineWriter(Descriptor(sys.stderr.fileno()), gather_s=0.0)
         self.access_log = AccessLog(settings.telemetry.access_log, Descriptor(sys.stdout.fileno()))
         self.metrics = Metrics(__version__, lambda: self.access_log.dropped)
         self.seen = SeenShare(self.metrics, time.monotonic())

@@ -77,8 +77,11 @@ class LineWriter:
     Thread-safe.
     """
 
-    def __init__(self, write: Callable[[bytes], None], max_pending_bytes: int = MAX_PENDING_BYTES) -> None:
+    def __init__(
+        self, write: Callable[[bytes], None], max_pending_bytes: int = MAX_PENDING_BYTES, gather_s: float = GATHER_S
+    ) -> None:
         self._write = write
+        self._gather_s = gather_s
         self._max_pending_bytes = max_pending_bytes
         # One array and not a list of lines: each line's memory is free again, and warm, for the next.
         self._batch = bytearray()
@@ -134,7 +137,7 @@ class LineWriter:
         """Return when there are lines, or nothing more will come."""
         self._changed.wait_for(lambda: self._lines or self._closing)
         # A moment's wait makes one write of many lines.
-        self._changed.wait_for(lambda: self._closing, GATHER_S)
+        self._changed.wait_for(lambda: self._closing, self._gather_s)
 
     def _take(self) -> tuple[bytearray, int]:
         taken = self._batch, self._lines

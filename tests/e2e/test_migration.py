@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.fig import Fig
 from tests.support.load import Background, Load, NamedOrigin
+from tests.support.wire import until
 
 Sides = tuple[NamedOrigin, NamedOrigin]
 
@@ -208,7 +209,7 @@ def test_a_yaml_edit_loses_to_an_override_until_it_equals_it(tmp_path: Path, con
         fig.write(text(config, 30))
         assert fig.call("POST", "/api/reload").status_code == 200
         assert fig.call("GET", "/api/seams/api").json()["percent"] == 40
-        assert "fig reset api" in fig.errors()
+        assert until(lambda: "fig reset api" in fig.errors())
         fig.write(text(config, 40))
         assert fig.call("POST", "/api/reload").status_code == 200
         seam = fig.call("GET", "/api/seams/api").json()
