@@ -554,7 +554,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._proceed()
         elif self._heard is not None:
             self._heard.interim(status, self._reason, _passing(headers, self._shape(headers))[0])
-        self._raw = rest
+        self._raw = rest.lstrip(b"\r\n")  # as before the first answer: llhttp skips them too
         self._reason = b""
 
     def _proceed(self) -> None:
