@@ -519,10 +519,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason += reason
 
     def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status < 100 or (self._reason != b"OK" and _CONTROL.search(self._reason)):
+        status, raw = self._parser.get_status_code(), self._raw
+        # llhttp also takes RTSP, ICE, and HTTP of other versions.
+        if status < 100 or not raw.startswith(b"HTTP/1.") or (self._reason != b"OK" and _CONTROL.search(self._reason)):
             raise UpstreamProtocol("The upstream sent an invalid status line.")
-        raw = self._raw
         end = raw.find(b"\r\n\r\n")
         headers: Headers = _FIELD.findall(raw, 0, end)
         self._raw = b""
@@ -554,7 +554,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._proceed()
         elif self._heard is not None:
             self._heard.interim(status, self._reason, _passing(headers, self._shape(headers))[0])
-        self._raw = rest
+        self._raw = rest.lstrip(b"\r\n")  # as before the first answer: llhttp skips them too
         self._reason = b""
 
     def _proceed(self) -> None:
@@ -589,8 +589,8 @@ class UpstreamConnection(asyncio.Protocol):
             length = int(headers[shape.length][1])  # llhttp has checked digits, range and uniqueness
         elif shape.coding < 0:
             self._until_close = True
-        elif headers[shape.coding][1].lower() != b"chunked":
-            raise UpstreamProtocol("The upstream used an unknown transfer coding.")
+        elif headers[shape.coding][1].lower() != b"chunked" or self._parser.get_http_version() != "1.1":
+            raise UpstreamProtocol("The upstream used an unknown transfer coding.")  # in 1.0 all are (RFC 9112 6.1)
         if shape.keepalive >= 0:
             self._note_keepalive(headers[shape.keepalive][1])
         self._keep = self._parser.should_keep_alive()

@@ -2,7 +2,7 @@
 
 It shares no code with fig. `Incomplete`: the bytes end inside a message; `Violation`: nobody may send this. A tolerant
 cursor also takes what a recipient may: chunk extensions (9112 7.1.1), line ends before an answer (nothing can be read
-into them), a status line that ends with its code.
+into them), a status line that ends with its code, framing fields where there is no body anyway (9112 6.3).
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def read_answer(cursor: Cursor, *, head_only: bool, ended: bool) -> Message:
     while 100 <= message.status < 200:
         if message.status == 101:
             raise Violation("a switch of protocols")
-        if message.values(b"content-length") or message.values(b"transfer-encoding"):
+        framed = message.values(b"content-length") or message.values(b"transfer-encoding")
+        if framed and not cursor.tolerant:
             raise Violation("an interim answer with a body")
         message = read_answer_head(cursor)
     return read_answer_body(cursor, message, head_only=head_only, ended=ended)
@@ -130,7 +131,7 @@ def read_answer_head(cursor: Cursor) -> Message:
 
 def read_answer_body(cursor: Cursor, message: Message, *, head_only: bool, ended: bool) -> Message:
     codings = message.values(b"transfer-encoding")
-    if codings and (message.version == b"0" or message.status == 204):
+    if codings and (message.version == b"0" or (message.status == 204 and not cursor.tolerant)):
         raise Violation("Transfer-Encoding where there can be none")
     length = _length(message.fields)
     if head_only or message.status in (204, 304):

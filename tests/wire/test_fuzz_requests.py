@@ -83,6 +83,8 @@ class Fuzzed:
             assert finals <= sent.count(b"\r\n\r\n"), f"an answer without a request: {got!r}"
             try:
                 answer = read_answer_head(cursor)
+                newer = answer.status < 200 or answer.values(b"transfer-encoding")
+                assert not newer or b"HTTP/1.1" in sent, f"HTTP/1.0 knows no such answer: {got!r}"
                 if answer.status < 200:
                     continue
                 number = int(next(iter(answer.values(b"x-origin-request")), b"-1"))
