@@ -25,6 +25,7 @@ from proxy.state.memory import MemoryStore
 from proxy.telemetry.access_log import AccessLog, ErrorLog
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.seen import SeenShare
+from proxy.upstreams.tunnels import Tunnels
 from proxy.upstreams.upstream import Upstream
 from proxy.wire.edge import Edge
 from proxy.wire.server import DataServer, DrainTimes
@@ -94,12 +95,13 @@ class Proxy:
         )
         access_log = AccessLog("json", self.lines.append)
         error_log = ErrorLog(self.errors.append, self.wall)
+        tunnels = Tunnels(wheel)
         gateway = Gateway(
-            runtime, self.metrics, access_log, error_log, instance="t", rng=random.Random(1), clock=self.wall
+            runtime, self.metrics, access_log, error_log, tunnels, instance="t", rng=random.Random(1), clock=self.wall
         )
         settings = self.loaded.settings.server
         edge = Edge(gateway, settings.limits, settings.timeouts, wheel)
-        self.server = DataServer(edge, lambda: DrainTimes(0, 1), lambda error: None)
+        self.server = DataServer(edge, lambda: DrainTimes(0, 1), tunnels.leave, lambda error: None)
         self.upstreams = runtime.upstreams
         loop = asyncio.get_running_loop()
         wheel.start(loop)
