@@ -1,10 +1,11 @@
 # syntax=docker/dockerfile:1
-FROM python:3.11-slim AS build
+# The full image has the C compiler; both have the same Python in the same place.
+FROM python:3.11 AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY proxy ./proxy
-RUN python -m venv /opt/fig && /opt/fig/bin/pip install .
+RUN python -m venv /opt/fig && FIG_COMPILE=1 /opt/fig/bin/pip install .
 
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="strangler-fig" \

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from bench.nginx import GLOBAL, HTTP, find_nginx
 from bench.origin import SMALL, Origin
 from bench.process import Process, find, free_port
-from proxy import __version__
+from proxy import __version__, build
 
 USER_HEADER = "x-user-id"
 PERCENT = 10
@@ -105,8 +105,9 @@ class Fig(Peer):
 
     def version(self) -> str:
         optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-        build = "with" if optimised else "without"
-        return f"fig {__version__} on Python {sys.version.split()[0]}, built {build} profile-guided optimisation"
+        pgo = "with" if optimised else "without"
+        python = f"Python {sys.version.split()[0]}, built {pgo} profile-guided optimisation"
+        return f"fig {__version__} ({build()}) on {python}"
 
     def command(self, site: Site) -> list[str]:
         config = site.folder / "fig.yaml"

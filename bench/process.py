@@ -82,7 +82,8 @@ class Process:
 
 def _python_path() -> list[str]:
     inherited = os.environ.get("PYTHONPATH")
-    return [str(_ROOT), inherited] if inherited else [str(_ROOT)]
+    # Inherited first: `make bench` has the compiled fig there.
+    return [inherited, str(_ROOT)] if inherited else [str(_ROOT)]
 
 
 def _answers(port: int, path: str) -> bool:

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 Fault = Literal["downstream", "upstream", "proxy"]
 
@@ -53,6 +53,11 @@ class ProxyError(Exception):
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
         self.detail = detail
+
+    def because(self, cause: BaseException) -> Self:
+        """This error with its `__cause__`, of which the error log tells: compiled code drops the `from` of a raise."""
+        self.__cause__ = cause
+        return self
 
     def problem(self, request_id: str) -> dict[str, object]:
         """The members of an `application/problem+json` answer (RFC 9457 3)."""

@@ -15,7 +15,7 @@ from proxy.routing.match import CompiledRoute
 from proxy.snapshot import Snapshot
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Exchange:
     """`started` and all `*_s` are seconds of the loop's monotonic clock; `error` is why it was refused or failed.
     `continues`: the client's own trace goes on. `tunnelled`: bytes from and to the client after a switch of
@@ -24,19 +24,38 @@ class Exchange:
     snapshot: Snapshot
     request: RequestHead
     started: float
-    peer_trusted: bool = False
-    client_ip: str = ""
-    request_id: bytes = b""
-    trace_id: str = ""
-    traceparent: bytes = b""
-    continues: bool = False
-    route: CompiledRoute | None = None
-    params: Mapping[str, bytes] | None = None
-    decision: Decision | None = None
-    upstream_s: float | None = None
-    tunnelled: tuple[int, int] | None = None
-    status: int = 0
-    error: ProxyError | None = None
+    peer_trusted: bool
+    client_ip: str
+    request_id: bytes
+    trace_id: str
+    traceparent: bytes
+    continues: bool
+    route: CompiledRoute | None
+    params: Mapping[str, bytes] | None
+    decision: Decision | None
+    upstream_s: float | None
+    tunnelled: tuple[int, int] | None
+    status: int
+    error: ProxyError | None
+
+    # Written out, as in messages.py.
+    def __init__(self, snapshot: Snapshot, request: RequestHead, started: float) -> None:
+        self.snapshot = snapshot
+        self.request = request
+        self.started = started
+        self.peer_trusted = False
+        self.client_ip = ""
+        self.request_id = b""
+        self.trace_id = ""
+        self.traceparent = b""
+        self.continues = False
+        self.route = None
+        self.params = None
+        self.decision = None
+        self.upstream_s = None
+        self.tunnelled = None
+        self.status = 0
+        self.error = None
 
     @property
     def seam(self) -> str | None:

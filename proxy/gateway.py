@@ -223,7 +223,7 @@ class Gateway:
                 connection, answer = await upstream.send(endpoint, head, request, body, left_s, responder, upgrade)
             except ResponseTimeout as error:
                 if left_s < upstream.config.timeouts.response_s:
-                    raise DeadlineExceeded from error
+                    raise DeadlineExceeded().because(error)  # noqa: B904
                 raise
             try:
                 exchange.upstream_s = self._monotonic() - begun

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 Headers = list[tuple[bytes, bytes]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class RequestHead:
     """A request head that the edge has found well-formed.
 
@@ -29,7 +29,33 @@ class RequestHead:
     http10: bool
     peer: str
     scheme: str
-    upgrade: bytes = b""
+    upgrade: bytes
+
+    # Written out, in ResponseHead and Exchange too: there is one a request, and a compiled build compiles this, while a
+    # generated constructor stays plain Python (0.4 µs each).
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        host: bytes,
+        headers: Headers,
+        fields: dict[bytes, bytes],
+        length: int | None,
+        http10: bool,
+        peer: str,
+        scheme: str,
+        upgrade: bytes = b"",
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.host = host
+        self.headers = headers
+        self.fields = fields
+        self.length = length
+        self.http10 = http10
+        self.peer = peer
+        self.scheme = scheme
+        self.upgrade = upgrade
 
     @property
     def has_body(self) -> bool:
@@ -47,7 +73,7 @@ class RequestHead:
         return te is not None and not self.http10 and b"trailers" in te.lower().replace(b" ", b"").split(b",")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class ResponseHead:
     """A response head as an upstream sent it, without what concerned that connection only.
 
@@ -62,3 +88,13 @@ class ResponseHead:
     length: int | None
     dated: bool
     located: bool
+
+    def __init__(
+        self, status: int, reason: bytes, headers: Headers, length: int | None, dated: bool, located: bool
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.length = length
+        self.dated = dated
+        self.located = located

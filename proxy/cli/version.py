@@ -6,7 +6,7 @@ import platform
 
 import click
 
-from proxy import __version__
+from proxy import __version__, build
 from proxy.cli.options import Common, common
 from proxy.cli.render import show_json
 
@@ -14,8 +14,8 @@ from proxy.cli.render import show_json
 @click.command()
 @common
 def version(common: Common) -> None:
-    """Print the version of this fig."""
+    """Print the version of this fig, and whether its data path is compiled."""
     if common.output == "json":
-        show_json({"version": __version__, "python": platform.python_version()})
+        show_json({"version": __version__, "build": build(), "python": platform.python_version()})
     else:
-        click.echo(f"fig {__version__}")
+        click.echo(f"fig {__version__} ({build()})")

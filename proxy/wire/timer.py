@@ -65,8 +65,8 @@ class TimerWheel:
         item.filed = None
         if item.deadline is not None and item.deadline <= now:
             item.expire(now)
-        if item.deadline is not None and item.filed is None:
-            self._file(item, item.deadline)
+        if item.deadline is not None:
+            self.arm(item, item.deadline)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turn(loop)

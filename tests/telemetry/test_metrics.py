@@ -103,7 +103,9 @@ def exchange(
     """A finished exchange of seam `a`, or of no seam with `side` None."""
     head = RequestHead(method, b"/a?token=x", b"shop.example", [], {}, 0, False, "127.0.0.1", "http")
     decision = None if side is None else Decision("a", side, "old", "stage", None)
-    return Exchange(SNAPSHOT, head, 0.0, decision=decision, status=status, error=error)
+    made = Exchange(SNAPSHOT, head, 0.0)
+    made.decision, made.status, made.error = decision, status, error
+    return made
 
 
 def test_every_family_is_there_before_anything_happened() -> None:

@@ -24,6 +24,15 @@ def test_a_body_of_an_interim_answer_never_reaches_the_client(client: RawClient,
     assert answer.status == 502 or answer.body == b"z"
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [b"A: b\nC: d", b"A: b\rC: d", b"A: b\r\n c: d", b"A: b\r\n\tc", b"Abc", b": b", b"A : b", b"A: b\x00", b"A: b\r"],
+)
+def test_a_malformed_header_line_is_502(client: RawClient, origin: Origin, lines: bytes) -> None:
+    origin.behave = saying(b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 1\r\n\r\nz" % lines)
+    assert client.get().status == 502
+
+
 @pytest.mark.parametrize("code", [b"099", b"000", b"001"])
 def test_a_status_below_100_is_502(client: RawClient, origin: Origin, code: bytes) -> None:
     origin.behave = saying(b"HTTP/1.1 %b X\r\nContent-Length: 1\r\n\r\nz" % code)
