@@ -23,7 +23,7 @@ TOOLS = ("mypy>=2.4", "setuptools>=77", "types-PyYAML>=6.0.12")
 
 
 class CompileHook(BuildHookInterface):  # type: ignore[type-arg]
-    """`compile` in pyproject.toml lists modules and packages; a package means the modules directly in it."""
+    """`compile` in pyproject.toml lists modules, and packages for what is directly in them; `interpret` exceptions."""
 
     PLUGIN_NAME = "custom"
 
@@ -37,7 +37,12 @@ class CompileHook(BuildHookInterface):  # type: ignore[type-arg]
             raise RuntimeError(f"{VARIABLE} is set but there is no C compiler: install gcc, or leave {VARIABLE} out.")
         self._folder = tempfile.TemporaryDirectory(prefix="fig-compile-")
         built = Path(self._folder.name)
-        command = [sys.executable, __file__, str(built), *_modules(Path(self.root), self.config["compile"])]
+        command = [
+            sys.executable,
+            __file__,
+            str(built),
+            *_modules(Path(self.root), self.config["compile"], self.config["interpret"]),
+        ]
         # A process of its own: setuptools and mypyc go by the current folder and write to the terminal.
         subprocess.run(command, cwd=self.root, check=True, stdout=sys.stderr)
         build_data["pure_python"] = False
@@ -55,9 +60,10 @@ def _asked() -> bool:
     return os.environ.get(VARIABLE, "") not in ("", "0")
 
 
-def _modules(root: Path, places: list[str]) -> list[str]:
+def _modules(root: Path, places: list[str], exceptions: list[str]) -> list[str]:
     paths = [path for place in places for path in root.glob(place if place.endswith(".py") else f"{place}/*.py")]
-    return sorted(str(path.relative_to(root)) for path in paths if path.name != "__init__.py")
+    modules = {str(path.relative_to(root)) for path in paths if path.name != "__init__.py"}
+    return sorted(modules - set(exceptions))
 
 
 def _compile(built: Path, modules: list[str]) -> None:

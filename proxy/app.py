@@ -42,9 +42,10 @@ from proxy.snapshot import SeamRecord, Snapshot
 from proxy.state.memory import MemoryStore
 from proxy.state.sqlite import SqliteStore
 from proxy.state.store import Store
-from proxy.telemetry.access_log import AccessLog, Descriptor, ErrorLog, LineHandler, LineWriter
+from proxy.telemetry.access_log import AccessLog, Descriptor, ErrorLog, LineWriter
 from proxy.telemetry.metrics import Gauges, Metrics
 from proxy.telemetry.seen import NOTE_EVERY_S, SeenShare
+from proxy.telemetry.talk import LineHandler
 from proxy.upstreams.tunnels import Tunnels
 from proxy.upstreams.upstream import Upstream
 from proxy.wire.edge import Edge

@@ -9,7 +9,6 @@ in queries are masked here, for every format, before a line exists.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import select
@@ -281,18 +280,6 @@ class Rfc3339:
 class _Silence:
     since: float
     suppressed: int
-
-
-class LineHandler(logging.Handler):
-    """What `logging` says, on its way through a LineWriter: a terminal or a pipe that blocks holds nobody up."""
-
-    def __init__(self, write: Callable[[bytes], None], format: logging.Formatter | None) -> None:
-        super().__init__()
-        self._put = write
-        self.setFormatter(format)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._put(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
 
 
 class ErrorLog:
