@@ -111,6 +111,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_complete",
         "_error",
         "_exchange",
+        "_framing_fed",
         "_head",
         "_head_only",
         "_heard",
@@ -171,6 +172,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep = True
         self._interim = 0
         self._trailers: Headers | None = None  # None: not wanted
+        self._framing_fed = 0  # since the last byte of the body
         self._withheld = False  # the client holds its body back until the upstream, or time, says go on
         self._upgrade = b""
         self._accept: bytes | None = None
@@ -447,6 +449,10 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(ours if isinstance(ours, ProxyError) else UpstreamProtocol())
         if self._head is None and len(self._raw) > _MAX_HEAD_BYTES:
             self._fail(UpstreamProtocol("The upstream's response head is too large."))
+        elif not self._complete and self._head is not None:
+            self._framing_fed = 0 if self._chunks else self._framing_fed + len(data)
+            if self._framing_fed > _MAX_HEAD_BYTES:
+                self._fail(UpstreamProtocol("The upstream's trailers or chunk extensions are too large."))
         if self._error is not None or self._complete:
             self.deadline = None
         self._flush()

@@ -128,6 +128,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_body_mark",
         "_busy",
         "_close_after",
+        "_framing_fed",
         "_half_closed",
         "_head_due",
         "_head_fed",
@@ -195,6 +196,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._head_fed = 0
         self._muted = False
         self._reprime: bytes | None = None
+        self._framing_fed = 0  # since the last byte of a body
         self._trailer_bytes = 0
         self._trailers: Headers = []
         self._url = b""
@@ -304,8 +306,11 @@ class EdgeProtocol(asyncio.Protocol):
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        if self._body is None:
+        body, received = self._body, 0
+        if body is None:
             self._head_fed += len(data)
+        else:
+            received = body.received
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
@@ -321,8 +326,16 @@ class EdgeProtocol(asyncio.Protocol):
             self._reject(BadRequest(f"{error}."))
         if self._in_head and self._head_fed > self.shared.limits.max_head_bytes:
             self._reject(TargetTooLong() if len(self._url) * 2 > self._head_fed else HeadTooLarge())
+        if body is not None and self._body is body:
+            self._bound_framing(len(data), moved=body.received > received)
         if self._in_head or self._body is not None:
             self._watch()
+
+    def _bound_framing(self, fed: int, *, moved: bool) -> None:
+        """httptools gathers a trailer line, however long, and copies it with each read: a flood of one stops the loop."""
+        self._framing_fed = 0 if moved else self._framing_fed + fed
+        if self._framing_fed > self.shared.limits.max_head_bytes:
+            self._reject(HeadTooLarge("The trailers or the chunk extensions are too large."))
 
     def _pass_upgrade(self, rest: bytes) -> None:
         """llhttp ends an Upgrade request at its head. What follows waits where the protocol may be switched; else it
@@ -420,6 +433,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._body = body = RequestBody(self, self.shared.limits.max_body_bytes)
         self._body_length = request.length or 4 * _SLICE  # chunked: the end is not known
         self._body_mark = 0
+        self._framing_fed = 0
         self._trailers = []
         body.withheld = request.expects_continue
         return body

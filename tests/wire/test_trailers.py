@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.client import RawClient
+from tests.support.fig import Fig
 from tests.support.origin import Connection, Origin, saying
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
@@ -108,3 +109,28 @@ def test_trailers_of_a_request_go_on_unless_they_could_pass_for_more(
     client.send(b"5\r\nhello\r\n0\r\n" + sent + b"\r\n")
     assert client.answer().status == 200
     assert origin.requests[0].body == b"5\r\nhello\r\n0\r\n" + passed + b"\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"0\r\nX-Sum: ", b"1;"], ids=["trailer", "chunk extension"])
+def test_a_line_without_end_behind_a_body_is_refused(client: RawClient, origin: Origin, begun: bytes) -> None:
+    client.send(b"POST / HTTP/1.1\r\nHost: proxy.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n" + begun)
+    client.send(b"a" * 50_000)
+    assert client.answer().status == 431
+    assert not any(request.complete for request in origin.requests)
+
+
+def test_a_trailer_of_an_upstream_without_end_cuts_the_answer(impatient: Fig, origin: Origin) -> None:
+    taken = 0
+
+    def behave(connection: Connection) -> None:
+        nonlocal taken
+        connection.read()
+        connection.send(CHUNKED + b"X-Sum: ")
+        while taken < 50_000_000:
+            taken += connection.sock.send(b"a" * 65536)
+
+    origin.behave = behave
+    with RawClient(impatient.address) as client:
+        asking(client)
+        assert not client.answer().complete
+    assert taken < 20_000_000  # what the kernel holds
