@@ -388,8 +388,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._withheld:
             self._proceed()
-        if self._body_open:
-            # An upstream that still takes bytes is not cut, nor one that waits for the client (the edge times that).
+        if self._body_open and not (self._upload is not None and self._upload.withheld):
+            # An upstream that still takes bytes is not cut, nor one that waits for the client (the edge times that; a
+            # client that keeps its body back after a final head is timed by nobody else).
             unsent = self._transport.get_write_buffer_size()
             if not self._unsent or unsent < self._unsent:
                 self._unsent = unsent if self._unsent else 0

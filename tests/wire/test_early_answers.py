@@ -10,7 +10,7 @@ import pytest
 from tests.support.client import RawClient
 from tests.support.fig import Fig
 from tests.support.origin import Connection, Origin
-from tests.support.wire import metric, post, until
+from tests.support.wire import access_line, metric, post, until
 
 REFUSAL = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhuge"
 SIZE = 50_000_000
@@ -85,3 +85,19 @@ def test_the_connection_is_closed_after_an_early_answer(client: RawClient, origi
     assert (answer.status, answer.value("connection")) == (403, "close")
     assert client.ends()
     assert len(origin.requests) == 1
+
+
+def test_an_early_answer_that_stalls_is_cut_though_the_client_keeps_its_body_back(
+    fig: Fig, client: RawClient, origin: Origin
+) -> None:
+    def behave(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\nhello")
+        connection.wait_closed(10)
+
+    origin.behave = behave
+    client.sock.settimeout(4)
+    client.send(post("/early/stall", 5, "Expect: 100-continue"))
+    answer = client.answer()
+    assert (answer.status, answer.body, answer.complete) == (401, b"hello", False)
+    assert access_line(fig, "/early/stall")["cause"] == "body_timeout"
