@@ -112,6 +112,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_error",
         "_exchange",
         "_framing_fed",
+        "_has_body",
         "_head",
         "_head_only",
         "_heard",
@@ -165,6 +166,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink: ResponseSink | None = None
         self._error: ProxyError | None = None
         self._complete = False  # the response message has ended
+        self._has_body = False
         self._body_open = False  # our request body has not ended
         self._chunked_out = False
         self._head_only = False
@@ -191,7 +193,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = True
         self._heard = heard
         self._head_only = head_only
-        self._body_open = body
+        self._has_body = self._body_open = body
         self._chunked_out = chunked
         if self._transport is None or self._transport.is_closing():  # reset between accept and now
             self._fail(UpstreamReset())
@@ -486,7 +488,7 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and self._body_open and self._head is None and self._error is None:
+        if exc is not None and self._has_body and self._head is None and self._error is None:
             self._rescue()
         self._pool.forget(self)
         self._keep = False
@@ -496,7 +498,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _rescue(self) -> None:
         """An upstream that has said its last word while our body was still on its way (a 413, say) closes, and our
-        next write fails. uvloop ends the transport on that and would drop the answer that the kernel still holds; here
+        next write fails, the one that ends the body too. uvloop ends the transport on that and would drop the answer that the kernel still holds; here
         its descriptor is still open."""
         assert self._transport is not None
         sock = self._transport.get_extra_info("socket")

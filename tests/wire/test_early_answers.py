@@ -101,3 +101,15 @@ def test_an_early_answer_that_stalls_is_cut_though_the_client_keeps_its_body_bac
     answer = client.answer()
     assert (answer.status, answer.body, answer.complete) == (401, b"hello", False)
     assert access_line(fig, "/early/stall")["cause"] == "body_timeout"
+
+
+def test_a_refusal_behind_which_the_whole_body_arrived_reaches_the_client(fig: Fig, origin: Origin) -> None:
+    def behave(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(REFUSAL)
+
+    origin.behave = behave
+    for _ in range(30):
+        with RawClient(fig.address) as client:
+            client.send(post("/", 2_000_000) + b"x" * 2_000_000)
+            assert client.answer().status == 413
