@@ -279,6 +279,9 @@ class EdgeProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        if self._lingering:
+            self._linger()
+            return
         self.deadline = None
         if self._busy:  # a turn may wait for this
             self._wake()
@@ -604,7 +607,13 @@ class EdgeProtocol(asyncio.Protocol):
         self._lingering = True
         self._set_reading(True)
         self._transport.write_eof()
-        self._arm(_LINGER_S)
+        self._linger()
+
+    def _linger(self) -> None:
+        """The client has its answer to take first, in `write_s` a part of it at least."""
+        assert self._transport is not None
+        self._unsent = self._transport.get_write_buffer_size()
+        self._arm(self.shared.timeouts.write_s if self._unsent else _LINGER_S)
 
     def _discard(self, count: int) -> None:
         self._lingered += count
@@ -660,7 +669,10 @@ class EdgeProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         if self._lingering:
-            self._transport.abort()
+            if self._transport.get_write_buffer_size() < self._unsent:
+                self._linger()
+            else:
+                self._transport.abort()
         elif self._write_paused:
             self._expire_write()
         elif self._half_closed:
