@@ -119,6 +119,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_interim",
         "_keep",
         "_loop",
+        "_named",
         "_parser",
         "_paused",
         "_pool",
@@ -174,6 +175,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep = True
         self._interim = 0
         self._trailers: Headers | None = None  # None: not wanted
+        self._named: Headers = []  # the head, where trailers are wanted: its Connection holds for them too
         self._framing_fed = 0  # since the last byte of the body
         self._withheld = False  # the client holds its body back until the upstream, or time, says go on
         self._upgrade = b""
@@ -235,7 +237,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def trailers(self) -> Headers:
         """Of an answer that has ended: its trailer lines that may go on, where they were asked for."""
-        return trailer_lines(self._trailers) if self._trailers else []
+        return trailer_lines(self._trailers, self._named) if self._trailers else []
 
     def hand_over(self) -> Switched:
         """Give the connection away after a 101; `early` was read behind that head. Raises UpstreamReset."""
@@ -546,6 +548,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._withheld = False  # whatever it says now is no leave to go on
         if self._trailers:
             self._trailers = []  # its own lines were heard as well
+            self._named = headers
         self._head = self._read_head(status, headers)
         if self._head_only or status in (204, 304):
             self._finish_bodyless()

@@ -419,7 +419,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._body is not None:
             body, self._body = self._body, None
             if self._trailers:
-                body.trailers = trailer_lines(self._trailers)
+                body.trailers = trailer_lines(self._trailers, self._headers)
             body.end()
             self._disarm()
             self._set_reading(True)

@@ -82,6 +82,24 @@ def test_fields_that_must_not_trail_stay_behind(client: RawClient, origin: Origi
     assert (answer.complete, answer.trailers) == (True, [])
 
 
+def test_what_connection_names_does_not_trail_either(client: RawClient, origin: Origin) -> None:
+    """RFC 9110 7.6.1: header and trailer fields, both ways."""
+
+    def behave(connection: Connection) -> None:
+        request = connection.read_head()
+        assert request is not None
+        while not connection.buffer.endswith(b"\r\n\r\n"):
+            connection.buffer += connection.recv()
+        request.body = connection.buffer
+        connection.send(CHUNKED.replace(b"200 OK", b"200 OK\r\nConnection: x-hop") + b"X-Hop: 1\r\n" + SUM)
+
+    origin.behave = behave
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nConnection: X-Hop, TE\r\nTE: trailers\r\n")
+    client.send(b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Hop: 1\r\nX-Sum: 1\r\n\r\n")
+    assert client.answer().trailers == ["X-Sum: 1", "X-Sum: 2"]
+    assert origin.requests[0].body == b"1\r\nx\r\n0\r\nX-Sum: 1\r\n\r\n"
+
+
 def trailing(connection: Connection) -> None:
     """Takes a chunked body byte by byte up to its very end, trailers included."""
     request = connection.read_head()
