@@ -500,8 +500,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _rescue(self) -> None:
         """An upstream that has said its last word while our body was still on its way (a 413, say) closes, and our
-        next write fails, the one that ends the body too. uvloop ends the transport on that and would drop the answer that the kernel still holds; here
-        its descriptor is still open."""
+        next write fails, the one that ends the body too. uvloop ends the transport on that and would drop the answer
+        that the kernel still holds; here its descriptor is still open."""
         assert self._transport is not None
         sock = self._transport.get_extra_info("socket")
         if sock is None or self._transport.get_extra_info("sslcontext"):
