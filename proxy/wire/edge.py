@@ -8,9 +8,13 @@ size, transfer coding), because an ASGI app sees a request too late.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
 import select
+import socket
 import ssl
+import struct
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -335,7 +339,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._watch()
 
     def _bound_framing(self, fed: int, *, moved: bool) -> None:
-        """httptools gathers a trailer line, however long, and copies it with each read: a flood of one stops the loop."""
+        """httptools gathers a trailer line however long and copies it with each read: a flood of one stops the loop."""
         self._framing_fed = 0 if moved else self._framing_fed + fed
         if self._framing_fed > self.shared.limits.max_head_bytes:
             self._reject(HeadTooLarge("The trailers or the chunk extensions are too large."))
@@ -570,6 +574,12 @@ class EdgeProtocol(asyncio.Protocol):
         if self._transport is not None:
             self._stopped = True
             self._waiting.clear()
+            if self._responder is not None and self._responder.until_close:  # only a reset shows that bytes are missing
+                with (
+                    contextlib.suppress(OSError),  # it has just been closed
+                    socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as sock,
+                ):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
 
     def close(self) -> None:
