@@ -156,10 +156,12 @@ class UnknownMethod(Rejected):
     status, cause, title = 501, "bad_request", "Method not implemented"
 
 
-class RefusedMethod(Rejected):
-    """CONNECT and TRACE: a gateway for one site serves neither (RFC 9110 9.3.6, 9.3.8)."""
+class RefusedMethod(MethodNotAllowed):
+    """CONNECT and TRACE: a gateway for one site serves neither (RFC 9110 9.3.6, 9.3.8). `allow` must be said and no
+    route is known yet, so it lists the other methods of RFC 9110 and PATCH."""
 
-    status, cause, title = 405, "method_not_allowed", "Method not allowed"
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
 
 class UpstreamError(ProxyError):

@@ -151,7 +151,8 @@ class RequestBody:
             sink.abort_body(error)
 
     def pause(self) -> None:
-        self._edge.pause_body()
+        if not self.ended:  # nobody would resume: the sink is done with it, and fig must hear when the client leaves
+            self._edge.pause_body()
 
     def resume(self) -> None:
         self._edge.resume_body()

@@ -111,12 +111,15 @@ class UpstreamConnection(asyncio.Protocol):
         "_complete",
         "_error",
         "_exchange",
+        "_framing_fed",
+        "_has_body",
         "_head",
         "_head_only",
         "_heard",
         "_interim",
         "_keep",
         "_loop",
+        "_named",
         "_parser",
         "_paused",
         "_pool",
@@ -164,6 +167,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink: ResponseSink | None = None
         self._error: ProxyError | None = None
         self._complete = False  # the response message has ended
+        self._has_body = False
         self._body_open = False  # our request body has not ended
         self._chunked_out = False
         self._head_only = False
@@ -171,6 +175,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep = True
         self._interim = 0
         self._trailers: Headers | None = None  # None: not wanted
+        self._named: Headers = []  # the head, where trailers are wanted: its Connection holds for them too
+        self._framing_fed = 0  # since the last byte of the body
         self._withheld = False  # the client holds its body back until the upstream, or time, says go on
         self._upgrade = b""
         self._accept: bytes | None = None
@@ -189,7 +195,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = True
         self._heard = heard
         self._head_only = head_only
-        self._body_open = body
+        self._has_body = self._body_open = body
         self._chunked_out = chunked
         if self._transport is None or self._transport.is_closing():  # reset between accept and now
             self._fail(UpstreamReset())
@@ -231,7 +237,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def trailers(self) -> Headers:
         """Of an answer that has ended: its trailer lines that may go on, where they were asked for."""
-        return trailer_lines(self._trailers) if self._trailers else []
+        return trailer_lines(self._trailers, self._named) if self._trailers else []
 
     def hand_over(self) -> Switched:
         """Give the connection away after a 101; `early` was read behind that head. Raises UpstreamReset."""
@@ -386,8 +392,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._withheld:
             self._proceed()
-        if self._body_open:
-            # An upstream that still takes bytes is not cut, nor one that waits for the client (the edge times that).
+        if self._body_open and not (self._upload is not None and self._upload.withheld):
+            # An upstream that still takes bytes is not cut, nor one that waits for the client (the edge times that; a
+            # client that keeps its body back after a final head is timed by nobody else).
             unsent = self._transport.get_write_buffer_size()
             if not self._unsent or unsent < self._unsent:
                 self._unsent = unsent if self._unsent else 0
@@ -447,6 +454,10 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(ours if isinstance(ours, ProxyError) else UpstreamProtocol())
         if self._head is None and len(self._raw) > _MAX_HEAD_BYTES:
             self._fail(UpstreamProtocol("The upstream's response head is too large."))
+        elif not self._complete and self._head is not None:
+            self._framing_fed = 0 if self._chunks else self._framing_fed + len(data)
+            if self._framing_fed > _MAX_HEAD_BYTES:
+                self._fail(UpstreamProtocol("The upstream's trailers or chunk extensions are too large."))
         if self._error is not None or self._complete:
             self.deadline = None
         self._flush()
@@ -479,7 +490,7 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and self._body_open and self._head is None and self._error is None:
+        if exc is not None and self._has_body and self._head is None and self._error is None:
             self._rescue()
         self._pool.forget(self)
         self._keep = False
@@ -489,8 +500,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _rescue(self) -> None:
         """An upstream that has said its last word while our body was still on its way (a 413, say) closes, and our
-        next write fails. uvloop ends the transport on that and would drop the answer that the kernel still holds; here
-        its descriptor is still open."""
+        next write fails, the one that ends the body too. uvloop ends the transport on that and would drop the answer
+        that the kernel still holds; here its descriptor is still open."""
         assert self._transport is not None
         sock = self._transport.get_extra_info("socket")
         if sock is None or self._transport.get_extra_info("sslcontext"):
@@ -537,6 +548,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._withheld = False  # whatever it says now is no leave to go on
         if self._trailers:
             self._trailers = []  # its own lines were heard as well
+            self._named = headers
         self._head = self._read_head(status, headers)
         if self._head_only or status in (204, 304):
             self._finish_bodyless()

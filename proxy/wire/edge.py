@@ -8,9 +8,13 @@ size, transfer coding), because an ASGI app sees a request too late.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
 import select
+import socket
 import ssl
+import struct
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -128,6 +132,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_body_mark",
         "_busy",
         "_close_after",
+        "_framing_fed",
         "_half_closed",
         "_head_due",
         "_head_fed",
@@ -195,6 +200,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._head_fed = 0
         self._muted = False
         self._reprime: bytes | None = None
+        self._framing_fed = 0  # since the last byte of a body
         self._trailer_bytes = 0
         self._trailers: Headers = []
         self._url = b""
@@ -277,6 +283,9 @@ class EdgeProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        if self._lingering:
+            self._linger()
+            return
         self.deadline = None
         if self._busy:  # a turn may wait for this
             self._wake()
@@ -304,8 +313,11 @@ class EdgeProtocol(asyncio.Protocol):
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        if self._body is None:
+        body, received = self._body, 0
+        if body is None:
             self._head_fed += len(data)
+        else:
+            received = body.received
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
@@ -321,8 +333,16 @@ class EdgeProtocol(asyncio.Protocol):
             self._reject(BadRequest(f"{error}."))
         if self._in_head and self._head_fed > self.shared.limits.max_head_bytes:
             self._reject(TargetTooLong() if len(self._url) * 2 > self._head_fed else HeadTooLarge())
+        if body is not None and self._body is body:
+            self._bound_framing(len(data), moved=body.received > received)
         if self._in_head or self._body is not None:
             self._watch()
+
+    def _bound_framing(self, fed: int, *, moved: bool) -> None:
+        """httptools gathers a trailer line however long and copies it with each read: a flood of one stops the loop."""
+        self._framing_fed = 0 if moved else self._framing_fed + fed
+        if self._framing_fed > self.shared.limits.max_head_bytes:
+            self._reject(HeadTooLarge("The trailers or the chunk extensions are too large."))
 
     def _pass_upgrade(self, rest: bytes) -> None:
         """llhttp ends an Upgrade request at its head. What follows waits where the protocol may be switched; else it
@@ -403,7 +423,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._body is not None:
             body, self._body = self._body, None
             if self._trailers:
-                body.trailers = trailer_lines(self._trailers)
+                body.trailers = trailer_lines(self._trailers, self._headers)
             body.end()
             self._disarm()
             self._set_reading(True)
@@ -420,6 +440,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._body = body = RequestBody(self, self.shared.limits.max_body_bytes)
         self._body_length = request.length or 4 * _SLICE  # chunked: the end is not known
         self._body_mark = 0
+        self._framing_fed = 0
         self._trailers = []
         body.withheld = request.expects_continue
         return body
@@ -553,6 +574,12 @@ class EdgeProtocol(asyncio.Protocol):
         if self._transport is not None:
             self._stopped = True
             self._waiting.clear()
+            if self._responder is not None and self._responder.until_close:  # only a reset shows that bytes are missing
+                with (
+                    contextlib.suppress(OSError),  # it has just been closed
+                    socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as sock,
+                ):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
 
     def close(self) -> None:
@@ -590,7 +617,13 @@ class EdgeProtocol(asyncio.Protocol):
         self._lingering = True
         self._set_reading(True)
         self._transport.write_eof()
-        self._arm(_LINGER_S)
+        self._linger()
+
+    def _linger(self) -> None:
+        """The client has its answer to take first, in `write_s` a part of it at least."""
+        assert self._transport is not None
+        self._unsent = self._transport.get_write_buffer_size()
+        self._arm(self.shared.timeouts.write_s if self._unsent else _LINGER_S)
 
     def _discard(self, count: int) -> None:
         self._lingered += count
@@ -646,7 +679,10 @@ class EdgeProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         if self._lingering:
-            self._transport.abort()
+            if self._transport.get_write_buffer_size() < self._unsent:
+                self._linger()
+            else:
+                self._transport.abort()
         elif self._write_paused:
             self._expire_write()
         elif self._half_closed:

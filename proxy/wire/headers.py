@@ -95,10 +95,12 @@ def response_kind(low: bytes) -> int:
     return DROP if low in _HOP_BY_HOP or low == b"x-request-id" or low.startswith(b"x-fig-") else PASS
 
 
-def trailer_lines(lines: Headers) -> Headers:
+def trailer_lines(lines: Headers, head: Headers) -> Headers:
     """The lines of a trailer section that may go on: none that frames, routes, authenticates or describes the content
-    (RFC 9110 6.5.1), and none that would not pass as a header, since some servers mix the two."""
-    return [line for line in lines if _trails(line[0].lower())]
+    (RFC 9110 6.5.1), none that the Connection of its `head` names (7.6.1), and none that would not pass as a header,
+    since some servers mix the two."""
+    named = connection_tokens(b",".join([value for name, value in head if name.lower() == b"connection"]))
+    return [line for line in lines if _trails(line[0].lower()) and line[0].lower() not in named]
 
 
 def _trails(low: bytes) -> bool:

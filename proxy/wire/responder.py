@@ -50,6 +50,7 @@ class Responder:
         "source",
         "started",
         "status",
+        "until_close",
     )
 
     def __init__(
@@ -63,6 +64,7 @@ class Responder:
         self.close = close
         self.source: Source | None = None
         self.started = False
+        self.until_close = False  # the end of the connection is the end of the body
         self.status = 0
         self.bytes_out = 0
 
@@ -84,7 +86,7 @@ class Responder:
                 parts.append(b"Content-Length: %d\r\n" % length)
         elif not bodyless:
             if self._http10:
-                self.close = True
+                self.close = self.until_close = True
             else:
                 self._chunked = True
                 parts.append(b"Transfer-Encoding: chunked\r\n")

@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from proxy.errors import ProxyError
+from proxy.messages import Headers
+from proxy.wire.body import RequestBody, Upload
 from tests.support.client import RawClient
 from tests.support.fig import Fig
 from tests.support.origin import Connection, Origin, saying
@@ -92,3 +95,44 @@ def test_an_upload_to_an_origin_that_does_not_read_is_not_buffered(
         done.set()
     assert sent < BODY
     assert grown < BUFFERED_BYTES
+
+
+class _Edge:
+    """A client connection that notes whether it is read."""
+
+    paused = False
+
+    def pause_body(self) -> None:
+        self.paused = True
+
+    def resume_body(self) -> None:
+        self.paused = False
+
+    def send_continue(self) -> None:
+        raise AssertionError("nobody asked")
+
+
+class _Full:
+    """An upstream connection whose kernel takes nothing."""
+
+    def open_body(self, upload: Upload) -> None:
+        self.upload = upload
+
+    def write_body(self, data: bytes) -> None:
+        self.upload.pause()
+
+    def end_body(self, trailers: Headers) -> None:
+        """It forgets the upload here: nobody would resume it."""
+
+    def abort_body(self, error: ProxyError) -> None:
+        raise AssertionError(error)
+
+
+def test_a_body_that_waits_whole_never_stops_the_reading_of_its_client() -> None:
+    """Else fig would not hear that the client leaves."""
+    edge = _Edge()
+    body = RequestBody(edge)
+    body.feed(b"x" * 60_000)
+    body.end()
+    body.pour(_Full())
+    assert not edge.paused

@@ -101,3 +101,13 @@ def test_absolute_form_takes_its_own_authority(client: RawClient, origin: Origin
 def test_options_star_goes_to_the_default_upstream(client: RawClient, origin: Origin) -> None:
     assert client.get("*", method="OPTIONS").status == 200
     assert origin.requests[0].line == "OPTIONS * HTTP/1.1"
+
+
+@pytest.mark.parametrize("name", ["CONNECT", "TRACE"])
+def test_a_refused_method_comes_with_those_that_are_not(client: RawClient, name: str) -> None:
+    """RFC 9110 15.5.6."""
+    client.send(MALFORMED[name][0])
+    allow = client.answer().value("allow")
+    assert allow is not None
+    assert "GET" in allow.split(", ")
+    assert name not in allow

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.client import RawClient
 from tests.support.fig import Fig
-from tests.support.origin import Connection, Origin
+from tests.support.origin import Connection, Origin, saying
 from tests.support.wire import access_line, get, metric, until
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -103,3 +103,11 @@ def test_a_stream_that_is_quiet_for_longer_than_a_half_closed_clients_span_goes_
         for _ in range(3):
             assert client._line() == b"5"
             assert client._line() == b"event"
+
+
+def test_an_http_1_0_client_sees_that_an_answer_without_a_length_was_cut(client: RawClient, origin: Origin) -> None:
+    origin.behave = saying(EVENTS + b"5\r\nevent\r\n", close=True)
+    client.send(b"GET / HTTP/1.0\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        while client.sock.recv(1000):
+            pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.client import RawClient
+from tests.support.fig import Fig
 from tests.support.origin import Connection, Origin, saying
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
@@ -81,6 +82,24 @@ def test_fields_that_must_not_trail_stay_behind(client: RawClient, origin: Origi
     assert (answer.complete, answer.trailers) == (True, [])
 
 
+def test_what_connection_names_does_not_trail_either(client: RawClient, origin: Origin) -> None:
+    """RFC 9110 7.6.1: header and trailer fields, both ways."""
+
+    def behave(connection: Connection) -> None:
+        request = connection.read_head()
+        assert request is not None
+        while not connection.buffer.endswith(b"\r\n\r\n"):
+            connection.buffer += connection.recv()
+        request.body = connection.buffer
+        connection.send(CHUNKED.replace(b"200 OK", b"200 OK\r\nConnection: x-hop") + b"X-Hop: 1\r\n" + SUM)
+
+    origin.behave = behave
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nConnection: X-Hop, TE\r\nTE: trailers\r\n")
+    client.send(b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Hop: 1\r\nX-Sum: 1\r\n\r\n")
+    assert client.answer().trailers == ["X-Sum: 1", "X-Sum: 2"]
+    assert origin.requests[0].body == b"1\r\nx\r\n0\r\nX-Sum: 1\r\n\r\n"
+
+
 def trailing(connection: Connection) -> None:
     """Takes a chunked body byte by byte up to its very end, trailers included."""
     request = connection.read_head()
@@ -108,3 +127,28 @@ def test_trailers_of_a_request_go_on_unless_they_could_pass_for_more(
     client.send(b"5\r\nhello\r\n0\r\n" + sent + b"\r\n")
     assert client.answer().status == 200
     assert origin.requests[0].body == b"5\r\nhello\r\n0\r\n" + passed + b"\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"0\r\nX-Sum: ", b"1;"], ids=["trailer", "chunk extension"])
+def test_a_line_without_end_behind_a_body_is_refused(client: RawClient, origin: Origin, begun: bytes) -> None:
+    client.send(b"POST / HTTP/1.1\r\nHost: proxy.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n" + begun)
+    client.send(b"a" * 50_000)
+    assert client.answer().status == 431
+    assert not any(request.complete for request in origin.requests)
+
+
+def test_a_trailer_of_an_upstream_without_end_cuts_the_answer(impatient: Fig, origin: Origin) -> None:
+    taken = 0
+
+    def behave(connection: Connection) -> None:
+        nonlocal taken
+        connection.read()
+        connection.send(CHUNKED + b"X-Sum: ")
+        while taken < 50_000_000:
+            taken += connection.sock.send(b"a" * 65536)
+
+    origin.behave = behave
+    with RawClient(impatient.address) as client:
+        asking(client)
+        assert not client.answer().complete
+    assert taken < 20_000_000  # what the kernel holds
