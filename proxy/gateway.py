@@ -289,7 +289,7 @@ class Gateway:
         if not answer.dated:
             lines.append((b"Date", self._date.at(self._clock())))
         lines.append((b"X-Request-ID", exchange.request_id))
-        if answer.status == 426:  # RFC 9110 15.5.22: it must say to what
+        if answer.status == 426 and exchange.snapshot.settings.server.upgrades:  # RFC 9110 15.5.22: it must say to what
             protocols = ", ".join(exchange.snapshot.settings.server.upgrades).encode("ascii")
             lines += [(b"Upgrade", protocols), (b"Connection", b"Upgrade")]
         if answer.located:

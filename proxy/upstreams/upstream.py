@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from dataclasses import dataclass
 from itertools import cycle
 from urllib.parse import SplitResult, urlsplit
@@ -81,6 +82,7 @@ class Upstream:
         A kept connection that the upstream closed just as we wrote gets one more try on a fresh one: only if no byte
         came back, the request is idempotent, and its body, if any, is here to be sent again (RFC 9112 9.3.1).
         """
+        until = time.monotonic() + left_s
         response_s = min(self.config.timeouts.response_s, left_s)
         idempotent = request.method in _IDEMPOTENT
         again = idempotent and request.length is not None and request.length <= REPLAYABLE
@@ -95,6 +97,7 @@ class Upstream:
                 if not stale or not idempotent or (request.has_body and not body.rewind()):
                     raise
                 self.reconnects += 1
+                response_s = max(0.0, min(response_s, until - time.monotonic()))
             except BaseException:
                 endpoint.pool.release(connection)
                 raise

@@ -281,6 +281,7 @@ class UpstreamConnection(asyncio.Protocol):
             or self._error is not None
             or transport is None
             or transport.is_closing()
+            or (self._has_body and transport.get_write_buffer_size())
         ):
             self.abort()
         elif self._keep:
@@ -497,6 +498,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._exchange and not self._complete and self._error is None:
             self._fail(UpstreamReset())
         self._transport = None
+        self._pool.wheel.drop(self)
 
     def _rescue(self) -> None:
         """An upstream that has said its last word while our body was still on its way (a 413, say) closes, and our

@@ -262,7 +262,6 @@ class EdgeProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._stopped = True
-        self.deadline = None
         self.shared.forget(self)
         self._server_state.connections.discard(self)
         self._waiting.clear()
@@ -272,6 +271,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._parser = None  # breaks the reference cycle with its callbacks
+        self.shared.wheel.drop(self)
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -569,6 +569,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._transport = None
         self.shared.forget(self)
         self._server_state.connections.discard(self)
+        self.shared.wheel.drop(self)
 
     def cut(self) -> None:
         if self._transport is not None:

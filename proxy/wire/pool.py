@@ -104,7 +104,7 @@ class EndpointPool:
             self.in_use -= 1
             raise
         finally:
-            attempt.deadline = None
+            self.wheel.drop(attempt)
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> UpstreamConnection:
         try:

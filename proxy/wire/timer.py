@@ -51,6 +51,15 @@ class TimerWheel:
         item.filed = deadline
         self._slots.setdefault(slot, set()).add(item)
 
+    def drop(self, item: Timed) -> None:
+        """`item` has ended: do not keep it until its slot is due (2 KiB for each connection of the last 10 s else)."""
+        item.deadline = None
+        if item.filed is not None:
+            filed = self._slots.get(int(item.filed / self.tick_s) + 1)
+            if filed is not None:  # one that was overdue when it was filed stands elsewhere, for one tick
+                filed.discard(item)
+            item.filed = None
+
     def advance(self, now: float) -> None:
         """Look at every slot that is due at `now`."""
         due = int(now / self.tick_s)

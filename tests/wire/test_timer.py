@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+import weakref
 
 import uvloop
 from hypothesis import given
@@ -136,3 +137,28 @@ def test_a_connect_that_succeeded_while_the_loop_stood_still_is_no_timeout() -> 
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert uvloop.run(story(listener.getsockname()[1])) == 1
+
+
+def test_what_has_ended_is_not_kept_until_its_time() -> None:
+    wheel, item, other = TimerWheel(0.1), Item(), Item()
+    wheel.advance(0.0)
+    wheel.arm(item, 600.0)
+    wheel.arm(other, 600.0)
+    kept = weakref.ref(item)
+    wheel.drop(item)
+    del item
+    assert kept() is None
+    wheel.advance(601.0)
+    assert len(other.expired_at) == 1
+
+
+def test_a_dropped_item_may_be_armed_again() -> None:
+    wheel, item = TimerWheel(0.1), Item()
+    wheel.arm(item, 5.0)
+    wheel.drop(item)
+    wheel.drop(item)
+    wheel.arm(item, 9.0)
+    wheel.advance(6.0)
+    assert item.expired_at == []
+    wheel.advance(9.2)
+    assert len(item.expired_at) == 1
