@@ -51,7 +51,7 @@ class Tunnels:
             upstream_lost=upstream.lost,
         )
         self._open.setdefault(key, set()).add(tunnel)
-        tunnel.start(client.early, upstream.early)
+        tunnel.start(client.early, upstream.early, client_stalled=client.stalled, upstream_stalled=upstream.stalled)
         if self.leaving:
             tunnel.close("drain")
         return tunnel

@@ -127,6 +127,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_reason",
         "_sink",
         "_stall_s",
+        "_stalled",
         "_trailers",
         "_transport",
         "_unsent",
@@ -152,6 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._upload: Upload | None = None
         self._heard: Interim | None = None
         self._exchange = False
+        self._stalled = False  # the transport has said `pause_writing`
         self.reused = False
         self.keepalive_s = pool.keepalive_s
         self.idle_since = 0.0
@@ -243,7 +245,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Give the connection away after a 101; `early` was read behind that head. Raises UpstreamReset."""
         if self._transport is None or self._transport.is_closing():
             raise UpstreamReset
-        return Switched(self._transport, b"".join(self._chunks), self.connection_lost)
+        return Switched(self._transport, b"".join(self._chunks), self._stalled, self.connection_lost)
 
     async def relay(self, sink: ResponseSink, stall_s: float) -> None:
         """Pour the rest of the body into `sink`. Raises when the body ends before its time."""
@@ -370,6 +372,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.wheel.arm(self, self._loop.time() + self._stall_s)
 
     def pause_writing(self) -> None:
+        self._stalled = True
         if self._upload is not None:
             self._upload.pause()
             assert self._transport is not None
@@ -377,6 +380,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.wheel.arm(self, self._loop.time() + self._pool.body_s)
 
     def resume_writing(self) -> None:
+        self._stalled = False
         self._unsent = 0
         if self._body_open:
             self.deadline = None

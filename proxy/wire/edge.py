@@ -410,7 +410,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._reprime = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
         elif not request.http10:  # RFC 9110 7.8: an Upgrade in HTTP/1.0 is ignored
             request.upgrade = request.fields[b"upgrade"].lower()
-            self._held = True
+            self._held = request.upgrade != b""
 
     def on_body(self, data: bytes) -> None:
         body = self._body
@@ -427,7 +427,7 @@ class EdgeProtocol(asyncio.Protocol):
             body.end()
             self._disarm()
             self._set_reading(True)
-        if self._close_after:  # RFC 9112 9.6: nothing after it is processed
+        if self._close_after and not self._held:  # RFC 9112 9.6: nothing after it is processed
             self._stopped = True
             self._rest = b""
 
@@ -495,7 +495,8 @@ class EdgeProtocol(asyncio.Protocol):
             if not body.ended:
                 body.detach()
                 self._stopped = True
-            self._held = False
+            if request.upgrade:  # not that of a later one
+                self._held = False
             if responder.close or (self._stopped and not self._waiting):
                 self._finish_and_close()
                 return

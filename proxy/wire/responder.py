@@ -29,10 +29,12 @@ class Downstream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """A connection after a switch of protocols. `early` was read behind the request; `lost` is told of the end."""
+    """A connection after a switch of protocols. `early` was read behind the head; `stalled`: its transport has said
+    `pause_writing`; `lost` is told of the end."""
 
     transport: asyncio.Transport
     early: bytes
+    stalled: bool
     lost: Callable[[Exception | None], None]
 
 
@@ -124,7 +126,9 @@ class Responder:
         lines = b"".join([b"%b: %b\r\n" % line for line in headers])
         self._edge.write(b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (reason, lines, protocol))
         transport, early = self._edge.hand_over()
-        return None if transport is None else Switched(transport, early, self._edge.given_away_lost)
+        if transport is None:
+            return None
+        return Switched(transport, early, self._edge.write_paused, self._edge.given_away_lost)
 
     @property
     def paused(self) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Literal
 
-from proxy.wire.body import HIGH_WATER
 from proxy.wire.timer import TimerWheel
 
 End = Literal["client", "upstream", "idle", "age", "drain", "rollback"]
@@ -288,7 +287,7 @@ class _Leg(asyncio.Protocol):
 
 
 class Tunnel:
-    """Relays between two transports whose write buffers are limited to HIGH_WATER, at most one read ahead of that.
+    """Relays between two transports whose write buffers are limited, at most one read ahead of that.
 
     `idle_s`: the longest time without a byte in either direction, also where a peer does not read. `max_s`: the
     longest life. `client_lost`, `upstream_lost`: called once each from the leg's `connection_lost`; not for a
@@ -351,15 +350,27 @@ class Tunnel:
         """Bytes relayed to the client; fig's own Close is not counted."""
         return self._upstream.relayed
 
-    def start(self, from_client: bytes, from_upstream: bytes) -> None:
-        """Take both transports over, forward what was read already, resume reading."""
+    def start(
+        self,
+        from_client: bytes,
+        from_upstream: bytes,
+        *,
+        client_stalled: bool = False,
+        upstream_stalled: bool = False,
+    ) -> None:
+        """Take both transports over, forward what was read already, resume reading.
+
+        `…_stalled`: that transport has said `pause_writing` to its former protocol, so it will say `resume_writing` and
+        nothing before. Its buffer does not tell: it may be fuller (over TLS) or have drained since.
+        """
         now = self._touched = self.loop.time()
         if self._max_s is not None:
             self._age_due = now + self._max_s
         legs = (self._client, self._upstream)
         for leg in legs:
             leg.take_over()
-            leg.set_reading(leg.other.transport.get_write_buffer_size() <= HIGH_WATER)
+        self._client.set_reading(not upstream_stalled)
+        self._upstream.set_reading(not client_stalled)
         self._client.relay(from_client)
         self._upstream.relay(from_upstream)
         for leg in legs:

@@ -43,8 +43,15 @@ class Former(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
         self.lost: list[Exception | None] = []
+        self.stalled = False
         transport.set_write_buffer_limits(high=HIGH_WATER)
         transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self.stalled = True
+
+    def resume_writing(self) -> None:
+        self.stalled = False
 
     def eof_received(self) -> bool:
         return True
@@ -125,7 +132,8 @@ class Rig:
             upstream_lost=lambda exc: self.lost.append("upstream"),
             **{"websocket": True, "idle_s": 3600.0, "max_s": None, **settings},
         )
-        self.tunnel.start(from_client, from_upstream)
+        client, origin = self.formers
+        self.tunnel.start(from_client, from_upstream, client_stalled=client.stalled, upstream_stalled=origin.stalled)
         self.task = asyncio.get_running_loop().create_task(self.tunnel.run())
 
     async def end(self) -> End:
@@ -239,6 +247,35 @@ async def test_bytes_read_already_count_towards_the_buffer() -> None:
         assert rig.tunnel.bytes_out == 0
         assert await rig.client.read(len(filled)) == filled
         assert await rig.client.read(1000) == b"x" * 1000
+
+
+@on_uvloop
+async def test_a_buffer_above_the_limit_that_nobody_was_told_of_is_read_on() -> None:
+    """So TLS looks while TCP below it is full: its own buffer is not, and it will not say `resume_writing`."""
+    async with rigged(opened=False) as rig:
+        near, filled = rig.formers[0].transport, b"x" * 8_000_000
+        near.set_write_buffer_limits(high=1 << 24)
+        near.write(filled)
+        rig.open()
+        assert near.get_write_buffer_size() > HIGH_WATER
+        await rig.origin.send(b"\x82\x02ok")
+        assert await rig.client.read(len(filled) + 4) == filled + b"\x82\x02ok"
+
+
+@on_uvloop
+async def test_a_small_buffer_that_was_told_of_is_waited_for() -> None:
+    """It was above the limit and has drained a bit: `pause_writing` is not said again."""
+    async with rigged(opened=False) as rig:
+        near, written = rig.formers[0].transport, 0
+        near.set_write_buffer_limits(high=1)
+        while not near.get_write_buffer_size():
+            near.write(b"x" * 16_384)
+            written += 16_384
+        assert rig.formers[0].stalled
+        rig.open(websocket=False)
+        sent = await rig.origin.fill()
+        assert near.get_write_buffer_size() <= HELD
+        assert len(await rig.client.read(written + sent)) == written + sent
 
 
 # --- fig's own end ---------------------------------------------------------------------------------------------------

@@ -509,6 +509,83 @@ def test_no_byte_of_the_client_goes_on_before_the_switch(origin: Origin, client:
     assert before == [b""]
 
 
+def test_what_follows_a_pipelined_upgrade_waits_for_the_answer_to_that(origin: Origin, client: RawClient) -> None:
+    early = b"\x82\x82\x00\x00\x00\x00hi"
+    answered = threading.Event()
+
+    def behave(connection: Connection) -> None:
+        assert connection.read() is not None
+        connection.send(OK)
+        assert connection.read() is not None
+        answered.wait(5)
+        connection.send(MATCHING)
+        while len(connection.buffer) < 2 * len(early) and not connection.eof:
+            connection.buffer += connection.recv()
+        connection.send(b"\x82\x04%b" % (connection.buffer[6:8] + connection.buffer[14:16]))
+
+    origin.behave = behave
+    client.send(get("/before") + upgrade() + early)
+    assert client.answer().body == b"ok"
+    client.send(early)
+    assert until(lambda: len(origin.requests) == 2)
+    answered.set()
+    assert client.answer().status == 101
+    client.ends()
+    assert client.buffer == b"\x82\x04hihi"
+
+
+def test_what_follows_an_upgrade_on_a_last_request_goes_on_too(origin: Origin, client: RawClient) -> None:
+    early = b"\x82\x82\x00\x00\x00\x00hi"
+    sent = threading.Event()
+
+    def behave(connection: Connection) -> None:
+        assert connection.read_head() is not None
+        sent.wait(5)
+        time.sleep(0.05)  # fig has read them by now
+        connection.send(MATCHING)
+        while len(connection.buffer) < len(early) and not connection.eof:
+            connection.buffer += connection.recv()
+        connection.send(b"\x82\x02" + connection.buffer[6:8])
+
+    origin.behave = behave
+    client.send(upgrade().replace(b"Connection: Upgrade", b"Connection: close, Upgrade"))
+    assert until(lambda: len(origin.requests) == 1)
+    client.send(early)
+    sent.set()
+    assert client.answer().status == 101
+    client.ends(2)
+    assert client.buffer == b"\x82\x02hi"
+
+
+@pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "426 No"])
+@pytest.mark.parametrize("protocol", ["websocket", "h2c", ""])
+def test_what_follows_a_refused_upgrade_is_http(origin: Origin, client: RawClient, status: str, protocol: str) -> None:
+    def behave(connection: Connection) -> None:
+        while (request := connection.read()) is not None:
+            body = request.target.encode()
+            line = "200 OK" if request.target == "/plain" else status
+            connection.send(f"HTTP/1.1 {line}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    origin.behave = behave
+    first, second = upgrade("/first", protocol=protocol), upgrade("/second", protocol=protocol)
+    requests = get("/plain") + first + get("/plain") + second + first + get("/plain")
+    client.send(requests[:-60])  # the end comes apart
+    time.sleep(0.02)
+    client.send(requests[-60:])
+    expected = ["/plain", "/first", "/plain", "/second", "/first", "/plain"]
+    assert [client.answer().body.decode() for _ in expected] == expected
+    assert [request.target for request in origin.requests] == expected
+    assert len(origin.connections) == 1
+
+
+def test_bytes_that_are_no_http_after_a_refused_upgrade_are_a_400(origin: Origin, client: RawClient) -> None:
+    client.send(upgrade() + b"\x82\x82\x00\x00\x00\x00hi")
+    assert client.answer().status == 200
+    assert client.answer().status == 400
+    assert client.ends()
+    assert [request.target for request in origin.requests] == ["/ws"]
+
+
 def test_a_protocol_that_is_not_configured_is_not_asked_for(origin: Origin, client: RawClient) -> None:
     client.send(upgrade(protocol="h2c"))
     assert client.answer().status == 200
