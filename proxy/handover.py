@@ -132,6 +132,8 @@ class Predecessor:
             self._writer.write(f"rollback {seam}\n".encode())
 
     async def _ask(self, line: str) -> None:
+        if self._writer.is_closing():
+            return  # uvloop raises on a write to what has ended
         self._writer.write(f"{line}\n".encode())
         with contextlib.suppress(ConnectionError):
             await self._reader.readline()

@@ -174,6 +174,19 @@ def test_a_successor_that_is_killed_leaves_the_old_one_serving(line: Line) -> No
     assert line.fig.call("GET", "/api/seams/api").json()["percent"] == 40
 
 
+@pytest.mark.parametrize("wait_s", [0.0, soak(0.1), soak(0.2), soak(0.3)])
+def test_a_successor_serves_where_the_old_one_is_killed_meanwhile(line: Line, wait_s: float) -> None:
+    assert line.fig.call("POST", "/api/seams/api/rollback", reason="now").json()["durable"]
+    os.kill(line.pid, signal.SIGUSR2)
+    assert until(lambda: _successor(line.pid) is not None)
+    line.pids.append(_successor(line.pid) or 0)
+    time.sleep(wait_s)
+    os.kill(line.pids[0], signal.SIGKILL)
+    assert until(lambda: line.fig.errors().count(" serves on ") == 2, 10), line.fig.errors()
+    assert _rolled_back(line.fig)
+    assert line.fig.call("POST", "/api/seams/api/resume", reason="again").status_code == 200
+
+
 @pytest.mark.soak
 def test_a_store_that_the_successor_cannot_read_is_taken_back(line: Line, tmp_path: Path) -> None:
     assert line.fig.shift("api", 40).status_code == 200
