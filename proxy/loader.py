@@ -7,6 +7,7 @@ writes the parts of a Loaded one pickle after another, and the parent takes them
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import struct
@@ -43,7 +44,12 @@ async def load_in_child(path: Path) -> Loaded:
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": search},
     )
-    output, _ = await child.communicate()
+    try:
+        output, _ = await child.communicate()
+    except asyncio.CancelledError:  # fig ends: nobody reads what the child has to say
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        raise
     if child.returncode != 0:
         text = f"the process that loads it ended with status {child.returncode}; see its error above"
         raise ConfigError((Problem(str(path), 1, 1, "FIG000", text),))
@@ -100,4 +106,8 @@ def write_parts(path: Path, out: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    write_parts(Path(sys.argv[1]), sys.stdout.buffer)
+    try:
+        write_parts(Path(sys.argv[1]), sys.stdout.buffer)
+        sys.stdout.flush()
+    except BrokenPipeError:  # fig has ended meanwhile
+        os._exit(1)
