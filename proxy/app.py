@@ -221,6 +221,7 @@ class App:
         self.watch = None if path is None else FileWatch(path, loaded.files)
         self._reloading: asyncio.Future[None] | None = None
         self._hung_up = False
+        self._stopping = False
         self._handover: asyncio.Future[None] | None = None
         self._releasing: asyncio.Future[None] | None = None
         self._told: set[str] = set()
@@ -340,9 +341,12 @@ class App:
                 )
 
     def _stop(self) -> None:
-        if self.data_server.should_exit:
+        if self._stopping:
             self.data_server.hurry()
             return
+        self._stopping = True
+        if self.data_server.should_exit:
+            return  # it has left and drains already
         log.info("stopping: draining %d client connections", len(self.edge.connections))
         self.notify("STOPPING=1")
         if self._handover is not None:
@@ -419,13 +423,14 @@ class App:
             except StoreError as refusal:
                 log.error("the store cannot be opened again, changes answer 503: %s", refusal.detail)
                 await asyncio.sleep(_DURABLE_EVERY_S)
+        if self.data_server.should_exit:
+            log.info("handover given up: this process was told to stop meanwhile")
+            return
         match error:
             case StoreError():
                 reason = f"a rollback is in memory only: {error.detail}"
             case TimeoutError():
                 reason = f"the successor was not ready within {READY_S:g} s"
-            case asyncio.CancelledError():
-                reason = "it was told to stop meanwhile"
             case _:
                 reason = str(error)
         log.error("handover failed, this process keeps serving: %s", reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -75,6 +76,16 @@ def _successor(pid: int) -> int | None:
             if parent == pid and b"serve" in (entry / "cmdline").read_bytes().split(b"\0"):
                 return int(entry.name)
     return None
+
+
+def _with_argument(word: str) -> list[int]:
+    """The processes that run with it, but for those that only wait to be reaped."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return [pid for pid in found if alive(pid)]
 
 
 def _rolled_back(fig: Fig) -> bool:
@@ -172,6 +183,30 @@ def test_a_successor_that_is_killed_leaves_the_old_one_serving(line: Line) -> No
     assert line.fig.shift("api", 40).status_code == 200
     line.hand_over()
     assert line.fig.call("GET", "/api/seams/api").json()["percent"] == 40
+
+
+@pytest.mark.parametrize("wait_s", [0.001, soak(0.002), soak(0.004), soak(0.1), soak(0.25)])
+def test_a_stop_during_a_handover_ends_both(line: Line, tmp_path: Path, wait_s: float) -> None:
+    with (tmp_path / "var" / "fig.db.lock").open() as lock:
+        os.kill(line.pid, signal.SIGUSR2)
+        time.sleep(wait_s)
+        os.kill(line.pid, signal.SIGTERM)
+        assert line.ended(line.pid)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert _with_argument(str(line.fig.config)) == []
+    assert "keeps serving" not in line.fig.errors()
+
+
+def test_a_stop_of_all_after_a_handover_lets_requests_finish(line: Line, sides: Sides) -> None:
+    """A service manager stops every process of the service, also the one that drains already."""
+    sides[1].delay_s = 1.5
+    with RawClient(line.fig.address) as client:
+        client.send(b"GET /api/slow HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+        assert until(lambda: len(sides[1].arrivals) == 1)
+        line.hand_over()
+        for pid in line.pids:
+            os.kill(pid, signal.SIGTERM)
+        assert client.answer().body == b"extracted"
 
 
 @pytest.mark.parametrize("wait_s", [0.0, soak(0.1), soak(0.2), soak(0.3)])
