@@ -417,11 +417,13 @@ class App:
     async def _keep_serving(self, successor: Successor | None, error: BaseException) -> None:
         if successor is not None:
             await successor.end()
-        while self.runtime.away and not self.data_server.should_exit:
+        missing = self.runtime.away
+        while missing and not self.data_server.should_exit:
             try:
                 await self.runtime.take_back()
+                missing = False
             except StoreError as refusal:
-                log.error("the store cannot be opened again, changes answer 503: %s", refusal.detail)
+                log.error("the store cannot be opened again, shifts answer 503: %s", refusal.detail)
                 await asyncio.sleep(_DURABLE_EVERY_S)
         if self.data_server.should_exit:
             log.info("handover given up: this process was told to stop meanwhile")
