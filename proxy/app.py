@@ -119,11 +119,26 @@ async def _serve(loaded: Loaded, path: Path | None, inherited: Inherited) -> int
 def _ports(settings: Settings, inherited: Inherited) -> Ports:
     data = inherited.data or _bind(settings.server.address, "server.listen")
     admin = inherited.admin or _bind(settings.admin.address, "admin.listen")
+    if inherited.channel is not None and not inherited.kept:
+        _check_same(data, settings.server.address, "server.listen")
+        _check_same(admin, settings.admin.address, "admin.listen")
     if not settings.admin.token and not is_loopback(admin.getsockname()[0]):
         raise CannotStart(
             f"the inherited admin socket listens on {_shown(admin)}, beyond loopback: set admin.token, or pass another"
         )
     return Ports(data, admin, inherited.kept)
+
+
+def _check_same(listener: socket.socket, address: tuple[str, int], key: str) -> None:
+    """A successor opens no port, and serving on the old one without a word could leave a door open."""
+    host, port = listener.getsockname()[:2]
+    name, number = address
+    try:
+        meant = {found[4][0] for found in socket.getaddrinfo(name, None)}
+    except OSError:
+        meant = set()
+    if host not in meant or number not in (0, port):
+        raise CannotStart(f"{key} has changed from {host}:{port} to {name}:{number}: that takes a stop and a start")
 
 
 def _shown(listener: socket.socket) -> str:
@@ -219,6 +234,8 @@ class App:
         )
         folder = path.parent if path is not None else Path()
         self.watch = None if path is None else FileWatch(path, loaded.files)
+        if self.watch is not None and predecessor is not None:
+            self.watch.forget()  # it was loaded before the store came, and may have changed since
         self._reloading: asyncio.Future[None] | None = None
         self._hung_up = False
         self._stopping = False

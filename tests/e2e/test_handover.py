@@ -19,10 +19,10 @@ import pytest
 
 from tests.e2e.test_migration import Sides, side_of, text
 from tests.support.client import RawClient
-from tests.support.fig import Fig
+from tests.support.fig import Fig, free_port
 from tests.support.handover import Activated, Line, alive, held
 from tests.support.load import Background, Load
-from tests.support.wire import until
+from tests.support.wire import settled, until
 
 NEW_CONNECTIONS = "Connection: close\r\n"
 
@@ -86,6 +86,11 @@ def _with_argument(word: str) -> list[int]:
             if entry.name.isdigit() and word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
     return [pid for pid in found if alive(pid)]
+
+
+def _ticks(pid: int) -> int:
+    """Processor time so far."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
 
 def _rolled_back(fig: Fig) -> bool:
@@ -156,8 +161,17 @@ def _another_store(line: Line, config: str) -> None:
     line.fig.write(text(config, 100, "sqlite:var/other.db"))
 
 
+def _another_port(line: Line, config: str) -> None:
+    line.fig.write(text(config, 100).replace("{data}", f"127.0.0.1:{free_port()}"))
+
+
 @pytest.mark.parametrize(
-    ("change", "reason"), [(_bad_file, "ended with status 3"), soak(_another_store, "`store` has")]
+    ("change", "reason"),
+    [
+        (_bad_file, "ended with status 3"),
+        soak(_another_store, "`store` has"),
+        (_another_port, "server.listen has changed from 127.0.0.1"),
+    ],
 )
 def test_a_successor_that_cannot_start_leaves_the_old_one_serving(
     line: Line, sides: Sides, background: Background, config: str, change: Callable[[Line, str], None], reason: str
@@ -183,6 +197,20 @@ def test_a_successor_that_is_killed_leaves_the_old_one_serving(line: Line) -> No
     assert line.fig.shift("api", 40).status_code == 200
     line.hand_over()
     assert line.fig.call("GET", "/api/seams/api").json()["percent"] == 40
+
+
+def test_a_file_that_changes_while_the_successor_starts_takes_effect(line: Line, config: str) -> None:
+    os.kill(line.pid, signal.SIGUSR2)
+    assert until(lambda: _successor(line.pid) is not None)
+    successor = _successor(line.pid) or 0
+    os.kill(line.pid, signal.SIGSTOP)  # with the file loaded, the successor waits for the store
+    settled(lambda: _ticks(successor), 0.3)
+    line.fig.write(text(config, 37))
+    os.kill(line.pid, signal.SIGHUP)
+    os.kill(line.pid, signal.SIGCONT)
+    assert until(lambda: len(line._taken()) == 1, 10)
+    line.pids += line._taken()
+    assert until(lambda: line.fig.call("GET", "/api/seams/api").json()["percent"] == 37)
 
 
 @pytest.mark.parametrize("wait_s", [0.001, soak(0.002), soak(0.004), soak(0.1), soak(0.25)])
