@@ -120,11 +120,26 @@ async def _serve(loaded: Loaded, path: Path | None, inherited: Inherited) -> int
 def _ports(settings: Settings, inherited: Inherited) -> Ports:
     data = inherited.data or _bind(settings.server.address, "server.listen")
     admin = inherited.admin or _bind(settings.admin.address, "admin.listen")
+    if inherited.channel is not None and not inherited.kept:
+        _check_same(data, settings.server.address, "server.listen")
+        _check_same(admin, settings.admin.address, "admin.listen")
     if not settings.admin.token and not is_loopback(admin.getsockname()[0]):
         raise CannotStart(
             f"the inherited admin socket listens on {_shown(admin)}, beyond loopback: set admin.token, or pass another"
         )
     return Ports(data, admin, inherited.kept)
+
+
+def _check_same(listener: socket.socket, address: tuple[str, int], key: str) -> None:
+    """A successor opens no port, and serving on the old one without a word could leave a door open."""
+    host, port = listener.getsockname()[:2]
+    name, number = address
+    try:
+        meant = {found[4][0] for found in socket.getaddrinfo(name, None)}
+    except OSError:
+        meant = set()
+    if host not in meant or number not in (0, port):
+        raise CannotStart(f"{key} has changed from {host}:{port} to {name}:{number}: that takes a stop and a start")
 
 
 def _shown(listener: socket.socket) -> str:
@@ -220,8 +235,11 @@ class App:
         )
         folder = path.parent if path is not None else Path()
         self.watch = None if path is None else FileWatch(path, loaded.files)
+        if self.watch is not None and predecessor is not None:
+            self.watch.forget()  # it was loaded before the store came, and may have changed since
         self._reloading: asyncio.Future[None] | None = None
         self._hung_up = False
+        self._stopping = False
         self._handover: asyncio.Future[None] | None = None
         self._releasing: asyncio.Future[None] | None = None
         self._told: set[str] = set()
@@ -341,9 +359,12 @@ class App:
                 )
 
     def _stop(self) -> None:
-        if self.data_server.should_exit:
+        if self._stopping:
             self.data_server.hurry()
             return
+        self._stopping = True
+        if self.data_server.should_exit:
+            return  # it has left and drains already
         log.info("stopping: draining %d client connections", len(self.edge.connections))
         self.notify("STOPPING=1")
         if self._handover is not None:
@@ -414,19 +435,22 @@ class App:
     async def _keep_serving(self, successor: Successor | None, error: BaseException) -> None:
         if successor is not None:
             await successor.end()
-        while self.runtime.away and not self.data_server.should_exit:
+        missing = self.runtime.away
+        while missing and not self.data_server.should_exit:
             try:
                 await self.runtime.take_back()
+                missing = False
             except StoreError as refusal:
-                log.error("the store cannot be opened again, changes answer 503: %s", refusal.detail)
+                log.error("the store cannot be opened again, shifts answer 503: %s", refusal.detail)
                 await asyncio.sleep(_DURABLE_EVERY_S)
+        if self.data_server.should_exit:
+            log.info("handover given up: this process was told to stop meanwhile")
+            return
         match error:
             case StoreError():
                 reason = f"a rollback is in memory only: {error.detail}"
             case TimeoutError():
                 reason = f"the successor was not ready within {READY_S:g} s"
-            case asyncio.CancelledError():
-                reason = "it was told to stop meanwhile"
             case _:
                 reason = str(error)
         log.error("handover failed, this process keeps serving: %s", reason)

@@ -65,7 +65,13 @@ class Successor:
             except OSError:
                 ours.close()
                 raise
-        return Successor(process, *await asyncio.open_unix_connection(sock=ours))
+        try:
+            return Successor(process, *await asyncio.open_unix_connection(sock=ours))
+        except BaseException:  # cancelled: nobody else knows of the process
+            process.kill()
+            process.wait()
+            ours.close()
+            raise
 
     async def prepared(self) -> str:
         """Wait for its configuration; the store that it names. Raises HandoverFailed."""

@@ -224,9 +224,9 @@ class Runtime:
             await self.store.close()
 
     async def take_back(self) -> None:
-        """The next process did not come to be. Raises StoreError."""
-        await self.store.open()
+        """The next process did not come to be. Raises StoreError; a rollback is taken also then, in memory."""
         self.away = False
+        await self.store.open()
 
     def follow(self, seam: str, author: Author) -> None:
         """Latch a seam that the next process has rolled back. It is written down there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -18,10 +19,10 @@ import pytest
 
 from tests.e2e.test_migration import Sides, side_of, text
 from tests.support.client import RawClient
-from tests.support.fig import Fig
+from tests.support.fig import Fig, free_port
 from tests.support.handover import Activated, Line, alive, held
 from tests.support.load import Background, Load
-from tests.support.wire import until
+from tests.support.wire import settled, until
 
 NEW_CONNECTIONS = "Connection: close\r\n"
 
@@ -75,6 +76,21 @@ def _successor(pid: int) -> int | None:
             if parent == pid and b"serve" in (entry / "cmdline").read_bytes().split(b"\0"):
                 return int(entry.name)
     return None
+
+
+def _with_argument(word: str) -> list[int]:
+    """The processes that run with it, but for those that only wait to be reaped."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return [pid for pid in found if alive(pid)]
+
+
+def _ticks(pid: int) -> int:
+    """Processor time so far."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
 
 def _rolled_back(fig: Fig) -> bool:
@@ -145,8 +161,17 @@ def _another_store(line: Line, config: str) -> None:
     line.fig.write(text(config, 100, "sqlite:var/other.db"))
 
 
+def _another_port(line: Line, config: str) -> None:
+    line.fig.write(text(config, 100).replace("{data}", f"127.0.0.1:{free_port()}"))
+
+
 @pytest.mark.parametrize(
-    ("change", "reason"), [(_bad_file, "ended with status 3"), soak(_another_store, "`store` has")]
+    ("change", "reason"),
+    [
+        (_bad_file, "ended with status 3"),
+        soak(_another_store, "`store` has"),
+        (_another_port, "server.listen has changed from 127.0.0.1"),
+    ],
 )
 def test_a_successor_that_cannot_start_leaves_the_old_one_serving(
     line: Line, sides: Sides, background: Background, config: str, change: Callable[[Line, str], None], reason: str
@@ -174,6 +199,44 @@ def test_a_successor_that_is_killed_leaves_the_old_one_serving(line: Line) -> No
     assert line.fig.call("GET", "/api/seams/api").json()["percent"] == 40
 
 
+def test_a_file_that_changes_while_the_successor_starts_takes_effect(line: Line, config: str) -> None:
+    os.kill(line.pid, signal.SIGUSR2)
+    assert until(lambda: _successor(line.pid) is not None)
+    successor = _successor(line.pid) or 0
+    os.kill(line.pid, signal.SIGSTOP)  # with the file loaded, the successor waits for the store
+    settled(lambda: _ticks(successor), 0.3)
+    line.fig.write(text(config, 37))
+    os.kill(line.pid, signal.SIGHUP)
+    os.kill(line.pid, signal.SIGCONT)
+    assert until(lambda: len(line._taken()) == 1, 10)
+    line.pids += line._taken()
+    assert until(lambda: line.fig.call("GET", "/api/seams/api").json()["percent"] == 37)
+
+
+@pytest.mark.parametrize("wait_s", [0.001, soak(0.002), soak(0.004), soak(0.1), soak(0.25)])
+def test_a_stop_during_a_handover_ends_both(line: Line, tmp_path: Path, wait_s: float) -> None:
+    with (tmp_path / "var" / "fig.db.lock").open() as lock:
+        os.kill(line.pid, signal.SIGUSR2)
+        time.sleep(wait_s)
+        os.kill(line.pid, signal.SIGTERM)
+        assert line.ended(line.pid)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert _with_argument(str(line.fig.config)) == []
+    assert "keeps serving" not in line.fig.errors()
+
+
+def test_a_stop_of_all_after_a_handover_lets_requests_finish(line: Line, sides: Sides) -> None:
+    """A service manager stops every process of the service, also the one that drains already."""
+    sides[1].delay_s = 1.5
+    with RawClient(line.fig.address) as client:
+        client.send(b"GET /api/slow HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+        assert until(lambda: len(sides[1].arrivals) == 1)
+        line.hand_over()
+        for pid in line.pids:
+            os.kill(pid, signal.SIGTERM)
+        assert client.answer().body == b"extracted"
+
+
 @pytest.mark.parametrize("wait_s", [0.0, soak(0.1), soak(0.2), soak(0.3)])
 def test_a_successor_serves_where_the_old_one_is_killed_meanwhile(line: Line, wait_s: float) -> None:
     assert line.fig.call("POST", "/api/seams/api/rollback", reason="now").json()["durable"]
@@ -187,7 +250,6 @@ def test_a_successor_serves_where_the_old_one_is_killed_meanwhile(line: Line, wa
     assert line.fig.call("POST", "/api/seams/api/resume", reason="again").status_code == 200
 
 
-@pytest.mark.soak
 def test_a_store_that_the_successor_cannot_read_is_taken_back(line: Line, tmp_path: Path) -> None:
     assert line.fig.shift("api", 40).status_code == 200
     store, aside = tmp_path / "var" / "fig.db", tmp_path / "aside"
@@ -199,13 +261,17 @@ def test_a_store_that_the_successor_cannot_read_is_taken_back(line: Line, tmp_pa
     os.kill(line.pid, signal.SIGUSR2)
     assert until(lambda: "the store cannot be opened again" in line.fig.errors(), 20)
     refused = line.fig.shift("api", 50)
-    assert (refused.status_code, refused.json()["reason"]) == (503, "draining")
+    assert (refused.status_code, refused.json()["reason"]) == (503, "store")
+    rolled = line.fig.call("POST", "/api/seams/api/rollback", reason="now")
+    assert (rolled.status_code, rolled.json()["durable"]) == (200, False)
     with httpx.Client(trust_env=False) as client:
-        assert side_of(line.fig, "u", client) in ("legacy", "extracted")
+        assert side_of(line.fig, "u", client) == "legacy"
     for part in aside.iterdir():
         part.replace(store.parent / part.name)
     assert until(lambda: "handover failed, this process keeps serving" in line.fig.errors())
-    assert line.fig.shift("api", 50).status_code == 200
+    assert until(lambda: "rollback of seam api is durable" in line.fig.errors())
+    line.hand_over()
+    assert _rolled_back(line.fig)
 
 
 def test_a_rollback_that_is_in_memory_only_is_not_left_behind(line: Line, tmp_path: Path) -> None:
