@@ -86,8 +86,8 @@ def _adopted(fd: int, name: str) -> socket.socket:
     try:
         os.set_inheritable(fd, False)
         return socket.socket(fileno=fd)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise NotInheritable(
-            f"the inherited descriptor {fd} ({name}) cannot be used ({error.strerror}): pass a listening TCP socket,"
+            f"the inherited descriptor {fd} ({name}) cannot be used ({error}): pass a listening TCP socket,"
             " or unset LISTEN_FDS"
         ) from error

@@ -15,4 +15,9 @@ class LineHandler(logging.Handler):
         self.setFormatter(format)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._put(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+        try:
+            line = self.format(record)
+        except Exception:
+            self.handleError(record)  # a mistake in a log call must not become one of its caller
+            return
+        self._put(line.encode("utf-8", "backslashreplace") + b"\n")
