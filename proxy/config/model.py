@@ -37,6 +37,7 @@ def split_endpoint(url: str) -> tuple[str, int]:
     host, port = split_address(authority)
     if port == 0:
         raise ValueError(f"port 0 cannot be connected to: {url!r}")
+    host.encode("idna")  # as the resolver does: an empty or overlong label is a ValueError there too
     return host, port
 
 

@@ -156,9 +156,17 @@ def route_host_problem(host: str) -> str | None:
 
 def server_name_problem(name: str) -> str | None:
     """Any spelling of an IP address counts as one, like the host of an endpoint."""
-    if _HOST.fullmatch(name) or _addresses(name):
+    if (_HOST.fullmatch(name) and _has_sound_labels(name)) or _addresses(name):
         return None
     return f"`{name}` is not a name that a certificate has: write a host name or an IP address, without port"
+
+
+def _has_sound_labels(name: str) -> bool:
+    try:
+        name.encode("idna")  # as `ssl` does when it connects
+    except UnicodeError:
+        return False
+    return True
 
 
 def pattern_problem(pattern: str) -> str | None:

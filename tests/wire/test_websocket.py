@@ -1,38 +1,44 @@
-"""WebSocket through a running fig: the `websockets` client and server, and raw sockets for what those never do."""
+"""WebSocket through a running fig, in clear text and with TLS on both sides of it: the `websockets` client and server,
+and raw sockets for what those never do."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import random
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
 
 from tests.support.client import RawClient
 from tests.support.fig import Fig
 from tests.support.load import Background
 from tests.support.origin import Connection, Origin
+from tests.support.tls import Authority, Files, server_context
 from tests.support.wire import OK, Serve, access_line, get, metric, quiet, until
 
 CONFIG = """
 version: 1
-server: {{listen: "{data}", timeouts: {{{timeouts}}}, drain: {{delay_s: 0, timeout_s: 10}}}}
+server: {{listen: "{data}", {tls}timeouts: {{{timeouts}}}, drain: {{delay_s: 0, timeout_s: 10}}}}
 admin: {{listen: "{admin}"}}
 store: "memory:"
 telemetry: {{access_log: json}}
 upstreams:
-  monolith: {{endpoints: ["http://127.0.0.1:{legacy}"]}}
-  chat: {{endpoints: ["http://127.0.0.1:{extracted}"]}}
+  monolith: {{endpoints: ["{scheme}://127.0.0.1:{legacy}"]{ca}}}
+  chat: {{endpoints: ["{scheme}://127.0.0.1:{extracted}"]{ca}}}
 default: monolith
 seams:
   chat:
@@ -43,20 +49,34 @@ seams:
 """
 
 MIB = 1 << 20
+FLOOD = b"f" * 40_000
 KEY = base64.b64encode(b"0123456789abcdef").decode("ascii")
 ACCEPT = base64.b64encode(hashlib.sha1(f"{KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode("ascii")
 
 
-class Chat:
-    """A WebSocket server that echoes. Text commands: `who`, `vanish`, `ping`, `parts`.
+class Between(Fig):
+    """`trusts`: what its clients need for TLS; None where it serves clear text."""
 
-    `closed`: path, close code and monotonic time of each connection that ended.
+    def __init__(self, folder: Path, text: str, trusts: ssl.SSLContext | None) -> None:
+        super().__init__(folder, text)
+        self.trusts = trusts
+
+
+class Chat:
+    """A WebSocket server that echoes. Text commands: `who`, `vanish`, `ping`, `parts`, `flood`, `deaf`. A handshake
+    with the path `/chat/late` is answered when `late` is set.
+
+    `closed`: path, close code and monotonic time of each connection that ended. `flooded`: messages sent by `flood`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, files: Files | None) -> None:
         self.name = name
         self.port = 0
+        self.tls = None if files is None else server_context(files)
         self.closed: list[tuple[str, int | None, float]] = []
+        self.flooded = 0
+        self.asked = asyncio.Event()
+        self.late = asyncio.Event()
         self._server: Server
 
     async def start(self) -> Chat:
@@ -64,6 +84,8 @@ class Chat:
             self._answer,
             "127.0.0.1",
             0,
+            ssl=self.tls,
+            process_request=self._wait,
             select_subprotocol=lambda _, offered: next((name for name in offered if name == "chat"), None),
             max_size=2 * MIB,
             ping_interval=None,
@@ -77,6 +99,11 @@ class Chat:
 
     def codes(self, path: str) -> list[int | None]:
         return [code for where, code, _ in self.closed if where == path]
+
+    async def _wait(self, _: ServerConnection, request: Request) -> None:
+        if request.path == "/chat/late":
+            self.asked.set()
+            await self.late.wait()
 
     async def _answer(self, socket: ServerConnection) -> None:
         assert socket.request is not None
@@ -97,6 +124,14 @@ class Chat:
             await socket.send("ponged")
         elif message == "parts":
             await socket.send(["a", "b" * 70_000, "", "c"])
+        elif message == "flood":
+            while True:
+                await socket.send(FLOOD)
+                self.flooded += 1
+        elif message == "deaf":
+            socket.transport.pause_reading()
+            await asyncio.sleep(1)
+            socket.transport.resume_reading()
         else:
             await socket.send(message)
 
@@ -108,45 +143,68 @@ def background() -> Iterator[Background]:
     running.close()
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["clear", "tls"])
+def authority(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Authority | None:
+    """There where both sides of fig speak TLS."""
+    return Authority(tmp_path_factory.mktemp("pki")) if request.param else None
+
+
 @pytest.fixture(scope="module")
-def chats(background: Background) -> Iterator[tuple[Chat, Chat]]:
+def chats(background: Background, authority: Authority | None) -> Iterator[tuple[Chat, Chat]]:
     """The monolith's server and the extracted one's."""
-    both = (background.run(Chat("legacy").start()), background.run(Chat("extracted").start()))
+    files = None if authority is None else authority.issue("chat")
+    both = (background.run(Chat("legacy", files).start()), background.run(Chat("extracted", files).start()))
     yield both
     for chat in both:
         background.run(chat.stop())
 
 
-Start = Callable[[str], Fig]
+Start = Callable[[str], Between]
 
 
 @pytest.fixture(scope="module")
-def start(chats: tuple[Chat, Chat], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def start(
+    chats: tuple[Chat, Chat], authority: Authority | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Start]:
     """Starts a fig between the client and both servers, with these timeouts."""
-    figs: list[Fig] = []
+    figs: list[Between] = []
+    scheme, tls, ca, trusts = "http", "", "", None
+    if authority is not None:
+        files = authority.issue("fig")
+        scheme, tls = "https", f"tls: {{certificate: {files.certificate}, key: {files.key}}}, "
+        ca, trusts = f", tls: {{ca: {authority.file}}}", authority.client_context()
 
-    def begin(timeouts: str) -> Fig:
+    def begin(timeouts: str) -> Between:
         text = CONFIG.format(
-            data="{data}", admin="{admin}", timeouts=timeouts, legacy=chats[0].port, extracted=chats[1].port
+            data="{data}",
+            admin="{admin}",
+            timeouts=timeouts,
+            scheme=scheme,
+            tls=tls,
+            ca=ca,
+            legacy=chats[0].port,
+            extracted=chats[1].port,
         )
-        figs.append(Fig(tmp_path_factory.mktemp("websocket"), text))
-        return figs[-1].start()
+        figs.append(Between(tmp_path_factory.mktemp("websocket"), text, trusts))
+        figs[-1].start()
+        return figs[-1]
 
     yield begin
     for running in figs:
         running.stop()
-        assert "Traceback" not in running.errors(), running.errors()
+        for word in ("Traceback", "Exception", "SSL connection is closed"):
+            assert word not in running.errors(), running.errors()
 
 
 @pytest.fixture(scope="module")
-def between(start: Start) -> Fig:
+def between(start: Start) -> Between:
     return start("")
 
 
-def joined(fig: Fig, path: str, **settings: Any) -> connect:
+def joined(fig: Between, path: str, **settings: Any) -> connect:
     """A client's connection through fig."""
-    settings = {"max_size": 2 * MIB, "ping_interval": None, "proxy": None, **settings}
-    return connect(f"ws://127.0.0.1:{fig.port}{path}", **settings)
+    settings = {"max_size": 2 * MIB, "ping_interval": None, "proxy": None, "ssl": fig.trusts, **settings}
+    return connect(f"{'ws' if fig.trusts is None else 'wss'}://127.0.0.1:{fig.port}{path}", **settings)
 
 
 async def close_code(socket: ClientConnection, timeout_s: float = 5.0) -> int | None:
@@ -181,7 +239,7 @@ def _message(size: int, at: int, noise: bytes) -> bytes:
     return (noise[at : at + size // 2] + b"compress me " * (size // 12 + 1))[:size]
 
 
-async def echoed(fig: Fig, sent: Sequence[bytes], compression: str | None) -> None:
+async def echoed(fig: Between, sent: Sequence[bytes], compression: str | None) -> None:
     """Send all without waiting, read at the same time: the same messages must come back."""
     async with joined(fig, "/chat/echo", compression=compression) as socket:
         assert bool(socket.protocol.extensions) is (compression is not None)
@@ -198,7 +256,7 @@ async def echoed(fig: Fig, sent: Sequence[bytes], compression: str | None) -> No
 
 @pytest.mark.parametrize("compression", ["deflate", None])
 def test_messages_of_every_size_go_both_ways_at_once(
-    between: Fig, background: Background, compression: str | None
+    between: Between, background: Background, compression: str | None
 ) -> None:
     background.run(echoed(between, messages(300, 1), compression))
     assert until(lambda: quiet(between))
@@ -206,7 +264,7 @@ def test_messages_of_every_size_go_both_ways_at_once(
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_a_hundred_thousand_messages(between: Fig, background: Background) -> None:
+def test_a_hundred_thousand_messages(between: Between, background: Background) -> None:
     async def all_of_them() -> None:
         for turn in range(25):
             sent = messages(1000, turn)
@@ -215,7 +273,7 @@ def test_a_hundred_thousand_messages(between: Fig, background: Background) -> No
     background.run(all_of_them(), 1700)
 
 
-def test_a_subprotocol_is_agreed_by_the_ends(between: Fig, background: Background) -> None:
+def test_a_subprotocol_is_agreed_by_the_ends(between: Between, background: Background) -> None:
     async def run() -> None:
         async with joined(between, "/chat/sub", subprotocols=["other", "chat"]) as socket:
             assert socket.subprotocol == "chat"
@@ -225,7 +283,7 @@ def test_a_subprotocol_is_agreed_by_the_ends(between: Fig, background: Backgroun
     background.run(run())
 
 
-def test_fragments_arrive_whole_in_both_directions(between: Fig, background: Background) -> None:
+def test_fragments_arrive_whole_in_both_directions(between: Between, background: Background) -> None:
     async def run() -> None:
         async with joined(between, "/chat/parts") as socket:
             await socket.send([b"x", b"", b"y" * 100_000, b"z"])
@@ -237,7 +295,7 @@ def test_fragments_arrive_whole_in_both_directions(between: Fig, background: Bac
     background.run(run())
 
 
-def test_pings_are_answered_by_the_other_end(between: Fig, background: Background) -> None:
+def test_pings_are_answered_by_the_other_end(between: Between, background: Background) -> None:
     async def run() -> None:
         async with joined(between, "/chat/ping") as socket:
             assert await asyncio.wait_for(await socket.ping(b"from the client"), 5) >= 0
@@ -247,11 +305,68 @@ def test_pings_are_answered_by_the_other_end(between: Fig, background: Backgroun
     background.run(run())
 
 
+# --- who does not read -----------------------------------------------------------------------------------------------
+
+
+async def settled_flood(chat: Chat) -> None:
+    """Until the server can send no more."""
+    last, still = -1, 0
+    while still < 10:
+        still = still + 1 if chat.flooded == last else 0
+        last = chat.flooded
+        await asyncio.sleep(0.03)
+
+
+def test_a_client_that_does_not_read_stops_the_server_and_pins_little(
+    between: Between, background: Background, chats: tuple[Chat, Chat]
+) -> None:
+    count = 20
+
+    async def run() -> None:
+        before = between.rss_bytes()
+        async with contextlib.AsyncExitStack() as stack:
+            sockets = []
+            for _ in range(count):
+                socket = await stack.enter_async_context(joined(between, "/chat/flood", max_queue=1, compression=None))
+                stack.callback(socket.transport.abort)
+                await socket.send("flood")
+                sockets.append(socket)
+            await settled_flood(chats[1])
+            # uvloop takes 256 KiB for what is read, encrypted, of each TLS connection
+            assert between.rss_bytes() - before < count * (MIB if between.trusts is None else 2 * MIB)
+            held = chats[1].flooded
+            for _ in range(200):  # what was held up goes on
+                assert await sockets[0].recv() == FLOOD
+            await settled_flood(chats[1])
+            assert chats[1].flooded > held
+
+    background.run(run())
+    assert until(lambda: quiet(between))
+
+
+def test_a_server_that_does_not_read_stops_the_client(between: Between, background: Background) -> None:
+    async def run() -> int:
+        sent = 0
+        async with joined(between, "/chat/deaf", compression=None) as socket:
+            await socket.send("deaf")
+            with contextlib.suppress(TimeoutError):
+                while sent < 64 * MIB:
+                    await asyncio.wait_for(socket.send(FLOOD), 0.5)
+                    sent += len(FLOOD)
+            socket.transport.abort()
+        return sent
+
+    before = between.rss_bytes()
+    assert background.run(run()) < 64 * MIB
+    assert between.rss_bytes() - before < 2 * MIB
+    assert until(lambda: quiet(between))
+
+
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_close_with_its_code_and_reason_passes(
-    between: Fig, background: Background, chats: tuple[Chat, Chat]
+    between: Between, background: Background, chats: tuple[Chat, Chat]
 ) -> None:
     async def run() -> None:
         async with joined(between, "/chat/bye") as socket:
@@ -263,7 +378,7 @@ def test_a_close_with_its_code_and_reason_passes(
 
 
 def test_a_client_that_vanishes_releases_the_server(
-    between: Fig, background: Background, chats: tuple[Chat, Chat]
+    between: Between, background: Background, chats: tuple[Chat, Chat]
 ) -> None:
     async def run() -> float:
         socket = await joined(between, "/chat/gone")
@@ -279,7 +394,7 @@ def test_a_client_that_vanishes_releases_the_server(
     assert metric(between, "fig_tunnels") == 0
 
 
-def test_a_server_that_vanishes_releases_the_client(between: Fig, background: Background) -> None:
+def test_a_server_that_vanishes_releases_the_client(between: Between, background: Background) -> None:
     async def run() -> None:
         async with joined(between, "/chat/crash") as socket:
             await socket.send("vanish")
@@ -290,7 +405,7 @@ def test_a_server_that_vanishes_releases_the_client(between: Fig, background: Ba
 
 
 def test_a_rollback_ends_the_tunnels_of_the_extracted_side_only(
-    between: Fig, background: Background, chats: tuple[Chat, Chat]
+    between: Between, background: Background, chats: tuple[Chat, Chat]
 ) -> None:
     def path(who: str) -> str:
         return f"/chat/rollback-{who}"
@@ -325,6 +440,54 @@ def test_a_rollback_ends_the_tunnels_of_the_extracted_side_only(
     assert until(lambda: chats[1].codes(path("extracted")) == [1001])
     assert until(lambda: chats[0].codes(path("legacy")) == [1000])
     assert labelled(between, "fig_tunnels_ended_total", seam="chat", side="extracted", end="rollback") == before + 1
+
+
+@contextlib.contextmanager
+def resumed(fig: Fig) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        assert fig.call("POST", "/api/seams/chat/resume", reason="test").status_code == 200
+
+
+def roll_back(fig: Fig) -> None:
+    assert fig.call("POST", "/api/seams/chat/rollback", reason="test").status_code == 200
+
+
+def test_a_rollback_between_the_request_and_the_101_ends_that_tunnel(
+    between: Between, background: Background, chats: tuple[Chat, Chat]
+) -> None:
+    async def run() -> None:
+        chats[1].late.clear()
+        joining = asyncio.ensure_future(joined(between, "/chat/late").__aenter__())
+        await chats[1].asked.wait()
+        await asyncio.to_thread(roll_back, between)
+        chats[1].late.set()
+        assert await close_code(await joining) == 1001
+
+    with resumed(between):
+        background.run(run())
+    assert until(lambda: chats[1].codes("/chat/late") == [1001])
+    assert until(lambda: quiet(between))
+
+
+def test_a_rollback_lets_a_client_that_did_not_read_end_its_message(
+    between: Between, background: Background, chats: tuple[Chat, Chat]
+) -> None:
+    async def run() -> None:
+        async with joined(between, "/chat/stalled", max_queue=1, compression=None) as socket:
+            await socket.send("flood")
+            await settled_flood(chats[1])
+            await asyncio.to_thread(roll_back, between)
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    assert await asyncio.wait_for(socket.recv(), 5) == FLOOD
+            assert socket.close_code == 1001
+
+    with resumed(between):
+        background.run(run())
+    assert until(lambda: chats[1].codes("/chat/stalled") == [1001])
+    assert until(lambda: quiet(between))
 
 
 def test_a_drain_ends_all_tunnels_with_1001(start: Start, background: Background, chats: tuple[Chat, Chat]) -> None:
@@ -375,7 +538,7 @@ def test_silence_and_age_are_configured(start: Start, background: Background) ->
 # --- what is counted -------------------------------------------------------------------------------------------------
 
 
-def test_a_tunnel_is_counted_and_has_one_access_line(between: Fig, background: Background) -> None:
+def test_a_tunnel_is_counted_and_has_one_access_line(between: Between, background: Background) -> None:
     labels = {"seam": "chat", "side": "extracted"}
 
     def moved(direction: str) -> float:
