@@ -33,9 +33,11 @@ class Site:
 
 
 class Peer(ABC):
-    """`start` builds its configuration and waits until it answers."""
+    """`start` builds its configuration and waits until it answers. `lingers`: it works on what it was asked long after
+    the load has ended, so it has to be ended with it."""
 
     name: ClassVar[str]
+    lingers: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._process: Process | None = None
@@ -294,6 +296,7 @@ class Httpx(Peer):
     """The ASGI application with httpx in `bench/asgi_proxy.py`."""
 
     name = "httpx"
+    lingers = True
 
     def missing(self) -> str | None:
         return None

@@ -43,7 +43,9 @@ class Run:
             peer.start(self.bench.folder, self.bench.origin, self.bench.proxy_core)
             if not isinstance(peer, Direct):
                 split.check(peer.name, peer.port)
-            if self.bench.wrk is not None:
+            if peer.lingers:
+                peer.stop()
+            elif self.bench.wrk is not None:
                 self.bench.wrk.run(peer.url, GET_SMALL, 64, _WARM_UP_S)
         except RuntimeError as error:
             peer.stop()
@@ -63,10 +65,15 @@ class Run:
 
     def _measure(self, number: int, case: Case, peer: Peer) -> None:
         try:
+            if peer.lingers:
+                peer.start(self.bench.folder, self.bench.origin, self.bench.proxy_core)
             values = case.measure(peer, self.bench)
         except (RuntimeError, OSError) as error:
             self._note(f"round {number + 1}, {case.name}, {peer.name}: {error}")
             return
+        finally:
+            if peer.lingers:
+                peer.stop()
         self.measurements.append(Measurement(number, case.name, peer.name, values))
         figures = ", ".join(f"{name} {value:,.2f}" for name, value in values.items())
         say(f"round {number + 1}/{self.rounds}  {case.name:14} {peer.name:9} {figures}")
