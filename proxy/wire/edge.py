@@ -51,6 +51,7 @@ _LINGER_BYTES = 256 * 1024
 _LINGER_S = 2.0
 _BODY_SPAN_BYTES = 1024
 _HALF_CLOSED_SPAN_S = 0.5
+_LOOK_S = 0.5
 
 
 class Handler(Protocol):
@@ -636,9 +637,11 @@ class EdgeProtocol(asyncio.Protocol):
 
     def pause_body(self) -> None:
         self._set_reading(False)
-        self._disarm()
+        if not self._write_paused:
+            self._arm(_LOOK_S)  # the client owes nothing now, but it may leave
 
     def resume_body(self) -> None:
+        self._disarm()
         self._set_reading(True)
         self._watch()
 
@@ -689,8 +692,10 @@ class EdgeProtocol(asyncio.Protocol):
             self._expire_write()
         elif self._half_closed:
             self._expire_half_closed()
-        elif self._body is not None:
+        elif self._body is not None and self._reading:
             self._expire_body(self._body)
+        elif self._body is not None:
+            self._look_for_reset()
         elif self._in_head:
             self._reject(HeadTimeout())
         elif not self._busy:
@@ -723,8 +728,15 @@ class EdgeProtocol(asyncio.Protocol):
         else:
             self.cut()
 
+    def _look_for_reset(self) -> None:
+        """While an upstream holds the upload up nothing is read, and so nothing heard of a client that has left."""
+        if self._reset():
+            self.cut()
+        else:
+            self._arm(_LOOK_S)
+
     def _reset(self) -> bool:
-        """Whether the client has reset the connection; the loop does not listen any more after a FIN."""
+        """Whether the client has reset the connection; the loop does not listen after a FIN or with reading paused."""
         assert self._transport is not None
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), 0)  # errors are always told

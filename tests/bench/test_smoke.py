@@ -7,7 +7,7 @@ import pytest
 
 from bench import idle, openloop, split
 from bench.cases import Bench, Latency, Throughput, all_cases
-from bench.load import Load, Payload, get_small_requests, parse
+from bench.load import WRK_MISSING, Load, Payload, get_small_requests, parse
 from bench.measured import Measured, Measurement
 from bench.openloop import Latencies, Pace
 from bench.origin import Origin, small_body
@@ -44,13 +44,27 @@ def test_a_run_without_wrk_measures_latency_of_every_peer_and_says_what_is_left_
         run.measure()
     finally:
         run.stop()
-    assert [(one.case, one.peer) for one in run.measurements] == [
-        ("latency-1000", "direct"),
-        ("latency-1000", "fig"),
-        ("latency-1000", "httpx"),
-    ]
+    assert [(one.case, one.peer) for one in run.measurements] == [("latency-1000", "direct"), ("latency-1000", "fig")]
     assert all(one.values["p50_ms"] > 0 for one in run.measurements)
     assert any("apt-get install wrk" in note for note in run.notes)
+
+
+class AnyLatency(Latency):
+    def takes(self, peer: Peer) -> bool:
+        return True
+
+
+def test_a_peer_that_works_on_after_its_load_is_ended_with_it(bench: Bench) -> None:
+    httpx = Httpx()
+    run = Run(bench, [AnyLatency()], rounds=2)
+    try:
+        run.start([httpx])
+        run.measure()
+        assert httpx.pid is None
+    finally:
+        run.stop()
+    assert len(run.measurements) == 2
+    assert run.notes == [WRK_MISSING]
 
 
 def test_every_scheduled_request_through_fig_is_answered_and_users_are_split(bench: Bench, fig: Peer) -> None:

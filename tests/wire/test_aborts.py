@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from tests.support.client import RawClient
 from tests.support.fig import Fig
 from tests.support.origin import Connection, Origin
-from tests.support.wire import Serve, access_line, get, metric, settled, until
+from tests.support.wire import Serve, access_line, get, metric, post, settled, until
 
 
 @pytest.fixture
@@ -69,3 +70,29 @@ def test_leaving_in_an_answer_keeps_its_status_and_names_the_client(serve: Serve
     done.set()
     entry = access_line(fig, f"/aborted/{size}")
     assert (entry["status"], entry["cause"]) == (200, "client_gone")
+
+
+def test_a_reset_is_heard_while_the_upstream_holds_the_upload_up(impatient: Fig, origin: Origin) -> None:
+    done = threading.Event()
+
+    def behave(connection: Connection) -> None:
+        connection.read_head()
+        done.wait(10)
+
+    origin.behave = behave
+    with RawClient(impatient.address) as client:
+        client.send(post("/held", 50_000_000))
+        client.sock.setblocking(False)
+        sent = [0]
+
+        def push() -> int:
+            with contextlib.suppress(BlockingIOError):
+                sent[0] += client.sock.send(b"x" * 262144)
+            return sent[0]
+
+        settled(push, quiet_s=0.5)
+        assert metric(impatient, "fig_in_flight") == 1
+        client.reset()
+        assert until(lambda: metric(impatient, "fig_in_flight") == 0, 1.5)
+    done.set()
+    assert (access_line(impatient, "/held")["status"], access_line(impatient, "/held")["cause"]) == (499, "client_gone")
