@@ -252,7 +252,10 @@ class App:
             kept=ports.kept,
             descriptors=self.descriptors,
         )
-        self.admin_server = QuietServer(
+        self.admin_server = self._make_admin_server(settings.admin.token)
+
+    def _make_admin_server(self, token: str) -> QuietServer:
+        return QuietServer(
             uvicorn.Config(
                 create_admin(
                     runtime=self.runtime,
@@ -261,7 +264,7 @@ class App:
                     rollback_files=self.rollback_files,
                     readiness=self._readiness,
                     refusal=self._refusal,
-                    token=settings.admin.token,
+                    token=token,
                     clock=time.time,
                     monotonic=time.monotonic,
                     version=__version__,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator
 
@@ -11,23 +10,14 @@ import pytest
 
 from tests.support.client import RawClient
 from tests.support.fig import Fig
-from tests.support.origin import Connection, Origin
+from tests.support.origin import Connection, Origin, deaf_port
 from tests.support.wire import Serve, access_line, get, metric, post, settled, until
 
 
 @pytest.fixture
 def full_port() -> Iterator[int]:
-    """A port whose queue of connections is full: connecting to it gets no answer."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        fill = [socket.socket() for _ in range(4)]
-        for sock in fill:
-            sock.setblocking(False)
-            sock.connect_ex(listener.getsockname())
-        yield int(listener.getsockname()[1])
-        for sock in fill:
-            sock.close()
+    with deaf_port() as port:
+        yield port
 
 
 def _leave(fig: Fig, client: RawClient) -> None:
