@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import Callable
 
 _AT_ONCE = 16  # a flood leaves turns of the loop to those who are in
@@ -30,14 +29,12 @@ class Acceptor:
         loop: asyncio.AbstractEventLoop,
         room: Callable[[], int],
         failed: Callable[[OSError], None],
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._listener = listener
         self._protocol = protocol
         self._loop = loop
         self._room = room
         self._failed = failed
-        self._tls = tls
         self._opening: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._stopped = True
@@ -63,7 +60,7 @@ class Acceptor:
         self._listener.close()
 
     async def settle(self) -> None:
-        """Until every connection that was taken has its protocol; a TLS handshake is not waited for without end."""
+        """Until every connection that was taken has its protocol."""
         if self._opening:
             await asyncio.wait(self._opening, timeout=_SETTLE_S)
 
@@ -101,6 +98,6 @@ class Acceptor:
     async def _connect(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls)
-        except OSError:  # it has gone again, or its TLS handshake failed
+            await self._loop.connect_accepted_socket(self._protocol, connection)
+        except OSError:  # it has gone again
             connection.close()

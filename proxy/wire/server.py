@@ -59,7 +59,6 @@ class QuietServer(uvicorn.Server):
             loop=loop,
             room=self._room,
             failed=self._refused,
-            tls=self.config.ssl,
         )
         self.acceptor.start()
         self.started = True
