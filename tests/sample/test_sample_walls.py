@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-CATALOG = ROOT / "extracted_services" / "catalog"
+SERVICES = sorted(path.parent for path in (ROOT / "extracted_services").glob("*/pyproject.toml"))
+MODULES = [module for service in SERVICES for module in sorted(service.glob("*.py"))]
+CATALOG, REGISTRY = (ROOT / "extracted_services" / name for name in ("catalog", "registry"))
 
 
 def imported(path):
@@ -25,15 +27,26 @@ def imported(path):
                 yield node.module.split(".")[0]
 
 
-@pytest.mark.parametrize("path", sorted(CATALOG.glob("*.py")), ids=lambda path: path.name)
-def test_the_catalog_imports_only_itself_the_standard_library_and_what_it_declares(path):
-    project = tomllib.loads((CATALOG / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def test_every_service_can_be_deployed_alone():
+    assert SERVICES == [CATALOG, REGISTRY]
+    for service in SERVICES:
+        names = {path.name for path in service.iterdir()}
+        assert names >= {"__init__.py", "__main__.py", "app.py", "Dockerfile", "README.md", ".dockerignore"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_service_imports_only_itself_the_standard_library_and_what_it_declares(path):
+    project = tomllib.loads((path.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {line.partition(">=")[0] for line in project["dependencies"]}
     assert set(imported(path)) <= declared | sys.stdlib_module_names
 
 
-def test_the_rules_of_the_catalog_do_no_io():
-    assert set(imported(CATALOG / "domain.py")) <= {"__future__", "collections", "dataclasses", "re"}
+PURE = {"__future__", "collections", "dataclasses", "math", "re", "typing"}
+
+
+@pytest.mark.parametrize("path", [CATALOG / "domain.py", REGISTRY / "members.py", REGISTRY / "consul.py"])
+def test_the_rules_do_no_io_and_read_no_clock(path):
+    assert set(imported(path)) <= PURE
 
 
 def test_the_schema_has_no_word_for_who_buys():
