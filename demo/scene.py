@@ -1,6 +1,7 @@
-"""The play: a seam from 0 to 100 %, rolled back, resumed, and what must hold all the while. Knows no process.
+"""The play: a seam from 0 to 100 %, rolled back, resumed; then its service dies at half of the traffic.
 
-Each step is one `fig` command, then some seconds of traffic that are judged by what the command promised.
+Each step is one `fig` command, then some seconds of traffic that are judged by what the command promised. Knows no
+process.
 """
 
 from __future__ import annotations
@@ -16,9 +17,19 @@ from demo.traffic import Phase, Tally, Traffic
 
 SEAM = "catalog"
 REFRESH_S = 0.25
+BREAKER_S = 20.0  # for the breaker to come to where it must
 SETTLE_S = 0.1  # for what is still under way when a step is over
 
 Fig = Callable[[Sequence[str]], Awaitable[str]]
+Deed = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """How the service of the seam is killed and started again."""
+
+    kill: Deed
+    revive: Deed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,7 @@ class Step:
 
 ROLLBACK = Step(("rollback", SEAM), 0, rising=False)
 RESUME = Step(("resume", SEAM), 100)
+HALF = Step(("shift", SEAM, "50"), 50, rising=False)
 STEPS = (
     Step(None, 0),
     Step(("shift", SEAM, "10"), 10),
@@ -62,11 +74,12 @@ class Record:
 
 
 class Scene:
-    """Plays STEPS on running traffic. `fig` runs one command line."""
+    """Plays STEPS on running traffic, then the outage. `fig` runs one command line."""
 
-    def __init__(self, traffic: Traffic, fig: Fig, port: int, screen: Screen, step_s: float) -> None:
+    def __init__(self, traffic: Traffic, fig: Fig, outage: Outage, port: int, screen: Screen, step_s: float) -> None:
         self._traffic = traffic
         self._fig = fig
+        self._outage = outage
         self._port = port
         self._screen = screen
         self._step_s = step_s
@@ -81,11 +94,53 @@ class Scene:
             await self._play(step)
             if step.percent == 50:
                 shop = await rest_of_the_shop(self._port)
+        dead, back, breaker = await self._play_outage()
         self._screen.begin(Row("while it moved", None, self._moving))
         self._screen.finish()
         self._screen.close_table()
         assert shop is not None
-        return (*promises(self._records, self._moving), shop)
+        made = promises(self._records, self._moving)
+        return (*made, *outage_promises(dead, back, breaker), shop)
+
+    async def _play_outage(self) -> tuple[Tally, Tally, tuple[bool, bool]]:
+        """What was met while the service was dead and after it came back, and whether its breaker opened and closed."""
+        await self._play(HALF)
+        dead = self._watch(f"kill -9 {SEAM}", None)
+        await self._outage.kill()
+        opened = await self._breaker("open")
+        await self._rest(self._step_s)
+        self._screen.finish()
+        waking = self._watch(f"{SEAM} starts again", None)
+        await self._outage.revive()
+        closed = await self._breaker("closed")
+        self._screen.finish()
+        self._moving.add(waking)
+        back = self._watch("it is back", HALF.percent)
+        await self._rest(self._step_s)
+        self._traffic.phase = Phase(self._moving, None)
+        await asyncio.sleep(SETTLE_S)
+        self._screen.finish()
+        return dead, back, (opened, closed)
+
+    def _watch(self, label: str, percent: float | None) -> Tally:
+        tally = Tally()
+        self._traffic.phase = Phase(tally, percent)
+        self._screen.begin(Row(label, percent, tally))
+        return tally
+
+    async def _breaker(self, wanted: str) -> bool:
+        """Whether the breaker of the seam comes to that state in time."""
+        for _ in range(round(BREAKER_S / REFRESH_S)):
+            document = json.loads(await self._fig(("get", "seam", SEAM, "-o", "json")))
+            if document["breakers"][0]["state"] == wanted:
+                return True
+            await self._rest(REFRESH_S)
+        return False
+
+    async def _rest(self, seconds: float) -> None:
+        for _ in range(max(1, round(seconds / REFRESH_S))):
+            await asyncio.sleep(REFRESH_S)
+            self._screen.refresh()
 
     async def _play(self, step: Step) -> None:
         self._sides = (self._sides or {}) if step.rising else None
@@ -96,9 +151,7 @@ class Scene:
         self._traffic.phase = Phase(tally, step.percent, self._sides)
         self._records.append(Record(step, tally))
         self._screen.begin(Row(step.label, step.percent, tally))
-        for _ in range(max(1, round(self._step_s / REFRESH_S))):
-            await asyncio.sleep(REFRESH_S)
-            self._screen.refresh()
+        await self._rest(self._step_s)
         self._traffic.phase = Phase(self._moving, None, self._sides)
         await asyncio.sleep(SETTLE_S)
         self._screen.finish()
@@ -126,6 +179,14 @@ def promises(records: Sequence[Record], moving: Tally) -> Iterator[Promise]:
         yield _promise(text, [tally], tally.misplaced, f"{tally.requests:,} requests")
     silent = [record.step.label for record in records if not record.tally.requests]
     yield Promise("there was traffic at every step", not silent, ", ".join(silent))
+
+
+def outage_promises(dead: Tally, back: Tally, breaker: tuple[bool, bool]) -> Iterator[Promise]:
+    """What a service that dies must not do to anybody."""
+    saved = f"{dead.fallbacks:,} of {dead.requests:,} requests answered by the monolith instead"
+    yield _promise("the catalog was killed and nobody noticed", [dead], dead.failed + (not dead.fallbacks), saved)
+    yield Promise("its breaker opened and closed by itself", all(breaker), "" if all(breaker) else f"{breaker}")
+    yield _promise("its share came back with it", [back], back.failed + back.misplaced, f"{back.requests:,} requests")
 
 
 def _promise(text: str, tallies: Sequence[Tally], broken: int, detail: str) -> Promise:

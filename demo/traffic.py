@@ -39,6 +39,7 @@ class Tally:
     moved_back: int = 0
     misplaced: int = 0
     contradicted: int = 0
+    fallbacks: int = 0
     trouble: list[str] = field(default_factory=list)
 
     @property
@@ -53,6 +54,17 @@ class Tally:
     def latency_ms(self, quantile: float) -> float | None:
         ordered = sorted(self.seconds)
         return 1000 * ordered[int(quantile * (len(ordered) - 1))] if ordered else None
+
+    def add(self, other: Tally) -> None:
+        self.requests += other.requests
+        self.extracted += other.extracted
+        self.codes += other.codes
+        self.seconds += other.seconds
+        self.failed += other.failed
+        self.contradicted += other.contradicted
+        self.fallbacks += other.fallbacks
+        for sentence in other.trouble:
+            self.note(sentence)
 
     def note(self, sentence: str) -> None:
         if len(self.trouble) < EXAMPLES:
@@ -144,6 +156,7 @@ class Traffic:
     def _judge(self, phase: Phase, user: str, answer: Answer) -> None:
         tally, side = phase.tally, answer.fields.get("x-fig-side", "?")
         tally.extracted += side == "extracted"
+        tally.fallbacks += "x-fig-fallback" in answer.fields
         origin = "legacy" if "x-powered-by" in answer.fields else "extracted"
         if side != origin:
             tally.contradicted += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import http.cookiejar
 import logging
 import os
 import random
@@ -16,9 +17,10 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
+import httpx
 import uvicorn
 import uvloop
 
@@ -26,17 +28,30 @@ from proxy import __version__
 from proxy.admin.api import create_admin
 from proxy.admin.guard import is_loopback
 from proxy.config.load import Loaded
-from proxy.config.model import ServerTls, Settings, UpstreamConfig
+from proxy.config.model import Discovery, Health, ServerTls, Settings, UpstreamConfig
 from proxy.config.watch import FileWatch
 from proxy.descriptors import budget, raise_limit
 from proxy.errors import ConfigError, Problem, ProxyError, StoreError
-from proxy.events import Event, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
+from proxy.events import (
+    BreakerChanged,
+    DiscoveryFailed,
+    DiscoveryRecovered,
+    EndpointChanged,
+    EndpointsFound,
+    Event,
+    Reloaded,
+    ReloadFailed,
+    StoreFailed,
+    StoreRecovered,
+    Transition,
+)
 from proxy.gateway import Gateway
 from proxy.handover import READY_S, HandoverFailed, Predecessor, Successor
 from proxy.inherit import Inherited, NotInheritable, take
 from proxy.loader import load_in_child
 from proxy.notify import Notifier
 from proxy.rollout.rollback_file import RollbackFiles
+from proxy.routing.resilience import BreakerRule
 from proxy.runtime import Author, Runtime
 from proxy.snapshot import SeamRecord, Snapshot
 from proxy.state.memory import MemoryStore
@@ -46,8 +61,15 @@ from proxy.telemetry.access_log import AccessLog, Descriptor, ErrorLog, LineWrit
 from proxy.telemetry.metrics import Gauges, Metrics
 from proxy.telemetry.seen import NOTE_EVERY_S, SeenShare
 from proxy.telemetry.talk import LineHandler
+from proxy.telemetry.webhook import Webhook
+from proxy.upstreams.breaker import Breaker, State
+from proxy.upstreams.endpoints import Endpoints
+from proxy.upstreams.health import Prober
+from proxy.upstreams.resolve import Resolver, address_of
+from proxy.upstreams.resolve_dns import DnsResolver
+from proxy.upstreams.resolve_registry import RegistryResolver
 from proxy.upstreams.tunnels import Tunnels
-from proxy.upstreams.upstream import Upstream
+from proxy.upstreams.upstream import Chore, EndpointMaker, Upstream
 from proxy.wire.edge import Edge
 from proxy.wire.server import DataServer, DrainTimes, QuietServer
 from proxy.wire.timer import TimerWheel
@@ -60,6 +82,7 @@ _ROLLBACK_FILES_EVERY_S = 0.5
 _FILE_EVERY_S = 1.0
 _DURABLE_EVERY_S = 1.0
 _SWEEP_EVERY_S = 1.0
+_TICK_EVERY_S = 0.25
 _SHOWN_SEAMS = 10
 
 log = logging.getLogger("proxy")
@@ -203,12 +226,19 @@ class App:
         self.seen = SeenShare(self.metrics, time.monotonic())
         listening = (ports.data.getsockname()[:2], ports.admin.getsockname()[:2])
         self.own_addresses = frozenset((settings.server.address, settings.admin.address, *listening))
+        self.instance = secrets.token_hex(4)
+        self.rng = random.Random()
+        hook = settings.telemetry.webhook
+        self.webhook = (
+            None if hook is None else Webhook(hook, self._client(None), clock=time.time, instance=self.instance)
+        )
         self.runtime = Runtime(
             loaded,
             records,
             store,
             load=self._load,
             make_upstream=self._make_upstream,
+            make_breaker=self._make_breaker,
             emit=self._emit,
             on_swap=self._on_swap,
         )
@@ -220,18 +250,21 @@ class App:
             self.access_log,
             self.errors,
             self.tunnels,
-            instance=secrets.token_hex(4),
-            rng=random.Random(),
+            instance=self.instance,
+            rng=self.rng,
         )
         server = settings.server
         self.edge = Edge(self.gateway, server.limits, server.timeouts, self.wheel, _server_tls(server.tls))
         self.metrics.gauges = Gauges(
             self._seam_gauges,
-            self._upstream_gauges,
+            self._breaker_gauges,
+            lambda: self.runtime.upstreams.values(),
             self._connection_gauges,
             self.tunnels,
             lambda: self.edge.handshakes_failed,
             self._lag_gauges,
+            self._webhook_gauges,
+            time.monotonic,
         )
         folder = path.parent if path is not None else Path()
         self.watch = None if path is None else FileWatch(path, loaded.files)
@@ -293,6 +326,7 @@ class App:
         if self.predecessor is not None:
             await self.predecessor.give_way()
         loop.add_signal_handler(signal.SIGUSR2, self._succeed)
+        await self.runtime.start()
         admin = asyncio.create_task(self.admin_server.serve([self.ports.admin]))
         background = [
             asyncio.create_task(self._every(seconds, step))
@@ -301,10 +335,13 @@ class App:
                 (_FILE_EVERY_S, self._reload_if_changed),
                 (_DURABLE_EVERY_S, self.runtime.make_durable),
                 (_SWEEP_EVERY_S, self._sweep),
+                (_TICK_EVERY_S, self._tick),
                 (NOTE_EVERY_S, self._note_seen),
                 *([(self.notify.beat_s, self._beat)] if self.notify.beat_s else []),
             )
         ]
+        if self.webhook is not None:
+            background.append(asyncio.create_task(self.webhook.run()))
         self._announce()
         # Requests make no cycles to speak of, and a routing table lives long: look seldom, and never at the table.
         gc.set_threshold(50_000, 20, 100)
@@ -522,6 +559,9 @@ class App:
     async def _sweep(self) -> None:
         self.runtime.sweep()
 
+    async def _tick(self) -> None:
+        self.runtime.tick()
+
     async def _note_seen(self) -> None:
         self.seen.note(self.runtime.snapshot.states, time.monotonic())
 
@@ -546,7 +586,51 @@ class App:
         return loaded
 
     def _make_upstream(self, name: str, config: UpstreamConfig) -> Upstream:
-        return Upstream(name, config, self.wheel, self.own_addresses, self._upstream_tls(config))
+        """Raises ConfigError."""
+        tls, discovery = self._upstream_tls(config), config.discovery
+        resolver = None if discovery is None else self._resolver(discovery)
+        endpoints = Endpoints(
+            name,
+            map(address_of, config.listed),
+            EndpointMaker(config, self.wheel, self.own_addresses, tls),
+            own_addresses=self.own_addresses,
+            source=None if discovery is None else discovery.source,
+            emit=self._emit,
+            clock=time.monotonic,
+            rng=self.rng,
+        )
+        chores: list[Chore] = []
+        if resolver is not None:
+            endpoints.hurry = resolver.hurry
+            chores.append(partial(resolver.run, endpoints))
+        if config.health is not None:
+            chores.append(partial(self._probe, config.health, endpoints, tls))
+        return Upstream(name, config, endpoints, tuple(chores))
+
+    def _resolver(self, discovery: Discovery) -> Resolver:
+        if discovery.dns is not None:
+            return DnsResolver(discovery)
+        return RegistryResolver(discovery, self._client(None))
+
+    async def _probe(self, health: Health, endpoints: Endpoints, tls: ssl.SSLContext | None) -> None:
+        async with self._client(tls) as client:
+            await Prober(health, client, lambda: endpoints.all, endpoints.probed, rng=self.rng).run()
+
+    def _client(self, tls: ssl.SSLContext | None) -> httpx.AsyncClient:
+        """For what is no proxied request: `upstreams.health.ask` says why without a pool. It sees no environment and
+        keeps no cookie."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        client = httpx.AsyncClient(verify=tls or self._system_trust, trust_env=False, limits=limits)
+        client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        return client
+
+    def _make_breaker(self, rule: BreakerRule) -> Breaker:
+        seam, side, route = rule.key
+
+        def changed(was: State, to: State, why: str) -> None:
+            self._emit(BreakerChanged(seam, side, route, was, to, why))
+
+        return Breaker(rule.config, time.monotonic, changed)
 
     def _upstream_tls(self, config: UpstreamConfig) -> ssl.SSLContext | None:
         """Raises ConfigError."""
@@ -595,8 +679,14 @@ class App:
             for name, state in self.runtime.snapshot.states.items()
         ]
 
-    def _upstream_gauges(self) -> list[tuple[str, int, int]]:
-        return [(name, one.in_flight, one.reconnects) for name, one in self.runtime.upstreams.items()]
+    def _breaker_gauges(self) -> Iterator[tuple[str, str, str, str]]:
+        for name in self.runtime.snapshot.states:
+            for rule, breaker in self.runtime.breakers(name):
+                yield (*rule.key, "closed" if breaker is None else breaker.state)
+
+    def _webhook_gauges(self) -> tuple[int, int, int]:
+        hook = self.webhook
+        return (0, 0, 0) if hook is None else (hook.sent, hook.failed, hook.dropped)
 
     def _connection_gauges(self) -> tuple[int, int]:
         idle = len(self.edge.idle)
@@ -604,6 +694,8 @@ class App:
 
     def _emit(self, event: Event) -> None:
         self.metrics.event(event)
+        if self.webhook is not None:
+            self.webhook.put(event)
         match event:
             case Transition():
                 if event.action == "rollback" and self.predecessor is not None:
@@ -627,6 +719,19 @@ class App:
                 log.error("store %s, seam %s: %s", event.store, event.seam or "-", event.detail)
             case StoreRecovered():
                 log.info("store %s: rollback of seam %s is durable", event.store, event.seam)
+            case BreakerChanged():
+                route = f" {event.route}" if event.route else ""
+                words = (event.seam, event.side, route, event.was, event.to, event.reason)
+                log.warning("breaker %s %s%s: %s → %s (%s)", *words)
+            case EndpointChanged():
+                word = "is back" if event.available else "is out of use"
+                log.warning("upstream %s: endpoint %s %s (%s)", event.upstream, event.endpoint, word, event.reason)
+            case EndpointsFound():
+                log.info("upstream %s: endpoints are %s", event.upstream, ", ".join(event.endpoints) or "none")
+            case DiscoveryFailed():
+                log.error("upstream %s: %s: %s; what is known stays", event.upstream, event.source, event.detail)
+            case DiscoveryRecovered():
+                log.info("upstream %s: %s answers again", event.upstream, event.source)
 
     def _tell_reload(self, event: Reloaded) -> None:
         if not event.changed:

@@ -23,6 +23,11 @@
     │   ├── UpstreamReset             502     upstream_reset
     │   ├── UpstreamProtocol          502     upstream_protocol
     │   └── DeadlineExceeded          504     deadline
+    ├── Unavailable                   503                           proxy        (Retry-After)
+    │   ├── BreakerOpen               503     breaker_open
+    │   ├── BulkheadFull              503     bulkhead_full
+    │   ├── NoHealthyEndpoint         503     no_healthy_endpoint   upstream
+    │   └── RolledBack                503     rolled_back
     ├── Loop                          508     loop                  proxy
     ├── Overloaded                    503     draining              proxy
     └── StoreError                    503     store                 proxy
@@ -48,7 +53,7 @@ class ProxyError(Exception):
     cause: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
     fault: ClassVar[Fault] = "proxy"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
@@ -190,9 +195,10 @@ class ResponseStalled(UpstreamError):
 
 
 class UpstreamReset(UpstreamError):
-    """The upstream closed or reset the connection before its answer was complete."""
+    """The upstream closed or reset the connection before its answer had ended; `unanswered`: not a byte of it came."""
 
     status, cause, title = 502, "upstream_reset", "Upstream closed the connection"
+    unanswered: bool = False
 
 
 class UpstreamProtocol(UpstreamError):
@@ -205,6 +211,42 @@ class DeadlineExceeded(UpstreamError):
     """`deadline_s` of the seam passed before a final response head came."""
 
     status, cause, title = 504, "deadline", "Deadline exceeded"
+
+
+class Unavailable(ProxyError):
+    """An upstream is not asked just now. `retry_after_s`: seconds until asking again may help (RFC 9110 10.2.3)."""
+
+    status, title = 503, "Upstream unavailable"
+    retryable = True
+
+    def __init__(self, detail: str = "", retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class BreakerOpen(Unavailable):
+    """It failed too often lately; calls go on when its breaker lets them."""
+
+    cause, title = "breaker_open", "Circuit breaker open"
+
+
+class BulkheadFull(Unavailable):
+    """`max_in_flight` requests are at the upstream, and the queue is full or the wait was too long."""
+
+    cause, title = "bulkhead_full", "Too many requests in flight"
+
+
+class NoHealthyEndpoint(Unavailable):
+    """Every endpoint of the upstream is out of use by its health, or discovery found none."""
+
+    cause, title = "no_healthy_endpoint", "No healthy endpoint"
+    fault = "upstream"
+
+
+class RolledBack(Unavailable):
+    """The seam was rolled back while the request waited for its extracted side."""
+
+    cause, title = "rolled_back", "The seam was rolled back"
 
 
 class Loop(ProxyError):

@@ -56,7 +56,63 @@ class StoreRecovered:
     seam: str
 
 
-Event = Transition | Reloaded | ReloadFailed | StoreFailed | StoreRecovered
+@dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    """`route` is "" for the breaker that a side's routes share."""
+
+    seam: str
+    side: str
+    route: str
+    was: str
+    to: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChanged:
+    """An endpoint is taken out of use, or is back."""
+
+    upstream: str
+    endpoint: str
+    available: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsFound:
+    """Discovery names other endpoints than before. None at all: the service says that it has none."""
+
+    upstream: str
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryFailed:
+    """The last good endpoints stay. Told once, however long it lasts."""
+
+    upstream: str
+    source: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryRecovered:
+    upstream: str
+    source: str
+
+
+Event = (
+    Transition
+    | Reloaded
+    | ReloadFailed
+    | StoreFailed
+    | StoreRecovered
+    | BreakerChanged
+    | EndpointChanged
+    | EndpointsFound
+    | DiscoveryFailed
+    | DiscoveryRecovered
+)
 
 
 class Emit(Protocol):

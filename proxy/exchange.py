@@ -18,8 +18,9 @@ from proxy.snapshot import Snapshot
 @dataclass(slots=True, init=False)
 class Exchange:
     """`started` and all `*_s` are seconds of the loop's monotonic clock; `error` is why it was refused or failed.
-    `continues`: the client's own trace goes on. `tunnelled`: bytes from and to the client after a switch of
-    protocols."""
+    `continues`: the client's own trace goes on. `decision` is in the end that of the side that answered; `fallback` is
+    the cause where that is not the side decided on, or where fig said the answer itself (`said_by_fig`). `attempts`
+    counts over both sides. `tunnelled`: bytes from and to the client after a switch of protocols."""
 
     snapshot: Snapshot
     request: RequestHead
@@ -33,6 +34,9 @@ class Exchange:
     route: CompiledRoute | None
     params: Mapping[str, bytes] | None
     decision: Decision | None
+    attempts: int
+    fallback: str | None
+    said_by_fig: bool
     upstream_s: float | None
     tunnelled: tuple[int, int] | None
     status: int
@@ -52,6 +56,9 @@ class Exchange:
         self.route = None
         self.params = None
         self.decision = None
+        self.attempts = 0
+        self.fallback = None
+        self.said_by_fig = False
         self.upstream_s = None
         self.tunnelled = None
         self.status = 0

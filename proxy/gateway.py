@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from http import HTTPStatus
+from math import ceil
 
 import orjson
 
@@ -15,16 +15,16 @@ from proxy.admission.trust import Trust
 from proxy.errors import (
     BodyTooLarge,
     ClientGone,
-    DeadlineExceeded,
     Loop,
     MethodNotAllowed,
     ProxyError,
-    ResponseTimeout,
     RouteNotFound,
+    Unavailable,
 )
 from proxy.exchange import Exchange
-from proxy.messages import Headers, RequestHead, ResponseHead
-from proxy.routing.decide import Decision, apply_rewrite, decide, unrewrite
+from proxy.forward import PHRASES, Forwarder, debug_lines
+from proxy.messages import Headers, RequestHead
+from proxy.routing.decide import Decision, decide
 from proxy.routing.path import split_target
 from proxy.routing.split import BUCKETS
 from proxy.routing.table import resolve
@@ -34,12 +34,10 @@ from proxy.telemetry.access_log import AccessEntry, AccessLog, ErrorLog
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.trace import child, request_id
 from proxy.upstreams.tunnels import Tunnels
-from proxy.upstreams.upstream import Upstream
 from proxy.wire.body import RequestBody
-from proxy.wire.headers import DateField, FieldKinds, relocate, request_kind, request_lines
-from proxy.wire.responder import Responder, Switched
+from proxy.wire.headers import DateField
+from proxy.wire.responder import Responder
 
-_PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _MAX_VIA = 20  # hops after which a request is taken to be going round in circles
 
 
@@ -65,18 +63,28 @@ class Gateway:
         self._access_log = access_log
         self._error_log = error_log
         self._tunnels = tunnels
-        self._kinds = FieldKinds(request_kind)
         self._date = DateField()
         self._via = f"1.1 fig-{instance}".encode("ascii")
         self._rng = rng
         self._clock = clock
         self._monotonic = monotonic
+        self._forwarder = Forwarder(
+            runtime,
+            metrics,
+            error_log,
+            tunnels,
+            self._date,
+            via=self._via,
+            rng=rng,
+            clock=clock,
+            monotonic=monotonic,
+        )
 
     def adopt(self, snapshot: Snapshot) -> None:
         """A new snapshot is in force."""
         self.trust = Trust(snapshot.settings.server.trusted_proxies)
         for seam in self._tunnels.on_extracted():
-            self._close_rolled_back(snapshot, seam)
+            self._forwarder.close_rolled_back(snapshot, seam)
 
     async def handle(self, request: RequestHead, body: RequestBody, responder: Responder) -> None:
         """Route, decide, forward; whatever happens, exactly one answer or a cut connection, and one record."""
@@ -87,7 +95,7 @@ class Gateway:
                 return
             self._route(exchange, body)
             decision = self._decide(exchange)
-            await self._forward(exchange, decision, body, responder)
+            await self._forwarder.forward(exchange, decision, body, responder)
         except ProxyError as error:
             self._refuse(exchange, error, responder)
         except asyncio.CancelledError:
@@ -125,6 +133,8 @@ class Gateway:
                 upstream=None,
                 reason=None,
                 cause=error.cause,
+                fallback=None,
+                attempts=0,
                 user_agent=None,
                 referer=None,
             )
@@ -196,120 +206,6 @@ class Gateway:
     def _draw(self) -> int:
         return int(self._rng.random() * BUCKETS)  # a tenth of what randrange takes
 
-    async def _forward(self, exchange: Exchange, decision: Decision, body: RequestBody, responder: Responder) -> None:
-        """One exchange with an endpoint of the decided upstream, then head and body to the client."""
-        request = exchange.request
-        upstream = self.runtime.upstreams[decision.upstream]
-        endpoint = upstream.pick()
-        upgrade = request.upgrade and _upgrade(request.upgrade, exchange.snapshot.settings.server.upgrades)
-        target = request.target if decision.rewrite is None else apply_rewrite(decision.rewrite, request.target)
-        head = request_lines(
-            self._kinds,
-            request,
-            target=target,
-            host=upstream.host_for(request, endpoint),
-            via=self._via,
-            request_id=exchange.request_id,
-            traceparent=exchange.traceparent,
-            peer_trusted=exchange.peer_trusted,
-            continues=exchange.continues,
-            upgrade=upgrade,
-        )
-        begun = self._monotonic()
-        upstream.in_flight += 1
-        try:
-            left_s = decision.deadline_s - (begun - exchange.started)
-            try:
-                connection, answer = await upstream.send(endpoint, head, request, body, left_s, responder, upgrade)
-            except ResponseTimeout as error:
-                if left_s < upstream.config.timeouts.response_s:
-                    raise DeadlineExceeded().because(error)  # noqa: B904
-                raise
-            try:
-                exchange.upstream_s = self._monotonic() - begun
-                lines = self._response_lines(exchange, decision, upstream, answer)
-                if answer.status == 101:
-                    await self._tunnel(exchange, decision, connection.hand_over(), answer, lines, responder, upgrade)
-                    return
-                data, complete = connection.take_buffered()
-                last = complete and not connection.trailers
-                responder.start(answer.status, answer.reason, lines, answer.length, data, last=last)
-                if not last:
-                    if not complete:
-                        await connection.relay(responder, upstream.config.timeouts.body_s)
-                    responder.end(connection.trailers)
-            finally:
-                endpoint.pool.release(connection)
-        finally:
-            upstream.in_flight -= 1
-
-    async def _tunnel(
-        self,
-        exchange: Exchange,
-        decision: Decision,
-        upstream: Switched,
-        answer: ResponseHead,
-        lines: Headers,
-        responder: Responder,
-        protocol: bytes,
-    ) -> None:
-        """After a 101: bytes both ways until somebody ends it."""
-        client = responder.switch(answer.reason, lines, protocol)
-        if client is None:
-            raise ClientGone
-        timeouts = exchange.snapshot.settings.server.timeouts
-        key = (decision.seam, decision.side)
-        tunnel = self._tunnels.start(
-            key,
-            client,
-            upstream,
-            websocket=protocol == b"websocket",
-            idle_s=timeouts.tunnel_idle_s,
-            max_s=timeouts.tunnel_max_s,
-        )
-        if decision.side == "extracted":  # a rollback may have come since the decision
-            self._close_rolled_back(self.runtime.snapshot, decision.seam)
-        try:
-            await self._tunnels.run(key, tunnel)
-        finally:
-            exchange.tunnelled = (tunnel.bytes_in, tunnel.bytes_out)
-
-    def _close_rolled_back(self, snapshot: Snapshot, seam: str) -> None:
-        """Tunnels of the extracted side do not outlive a rollback: DESIGN section 3."""
-        state = snapshot.states.get(seam)
-        if state is not None and state.record.latch is not None:
-            self._tunnels.roll_back(seam)
-
-    # --- parts -------------------------------------------------------------------------------------------------------
-
-    def _response_lines(
-        self, exchange: Exchange, decision: Decision, upstream: Upstream, answer: ResponseHead
-    ) -> Headers:
-        lines = answer.headers
-        if not answer.dated:
-            lines.append((b"Date", self._date.at(self._clock())))
-        lines.append((b"X-Request-ID", exchange.request_id))
-        if answer.status == 426 and exchange.snapshot.settings.server.upgrades:  # RFC 9110 15.5.22: it must say to what
-            protocols = ", ".join(exchange.snapshot.settings.server.upgrades).encode("ascii")
-            lines += [(b"Upgrade", protocols), (b"Connection", b"Upgrade")]
-        if answer.located:
-            rewrite = decision.rewrite
-            public = (
-                f"{self._scheme(exchange.request, exchange.peer_trusted)}://".encode("ascii") + exchange.request.host
-            )
-            lines = relocate(
-                lines, upstream.internal, public, lambda target: unrewrite(rewrite, target) if rewrite else target
-            )
-        if exchange.snapshot.settings.server.debug_headers:
-            lines += _debug_lines(exchange, decision, self._monotonic())
-        return lines
-
-    def _scheme(self, request: RequestHead, trusted: bool) -> str:
-        forwarded = request.fields.get(b"x-forwarded-proto", b"").lower()
-        if forwarded in (b"http", b"https") and trusted:
-            return forwarded.decode("ascii")
-        return request.scheme
-
     def _refuse(self, exchange: Exchange, error: ProxyError, responder: Responder) -> None:
         exchange.error = error
         if isinstance(error, ClientGone):
@@ -319,7 +215,9 @@ class Gateway:
             return
         extra: Headers = [(b"Date", self._date.at(self._clock()))]
         if exchange.snapshot.settings.server.debug_headers and exchange.decision is not None:
-            extra += _debug_lines(exchange, exchange.decision, self._monotonic())
+            extra += debug_lines(exchange, self._monotonic())
+        if isinstance(error, Unavailable):
+            extra.append((b"Retry-After", b"%d" % max(1, ceil(error.retry_after_s))))
         _answer(error, exchange.request_id, responder, *extra)
 
     def _record(self, exchange: Exchange, body: RequestBody, responder: Responder) -> None:
@@ -352,6 +250,8 @@ class Gateway:
                     upstream=decision.upstream if decision else None,
                     reason=decision.reason if decision else None,
                     cause=error.cause if error else None,
+                    fallback=exchange.fallback,
+                    attempts=exchange.attempts,
                     user_agent=request.fields.get(b"user-agent"),
                     referer=request.fields.get(b"referer"),
                 )
@@ -369,13 +269,7 @@ def _answer(error: ProxyError, identity: bytes, responder: Responder, *extra: tu
     if isinstance(error, MethodNotAllowed):
         headers.append((b"Allow", ", ".join(error.allow).encode("ascii")))
     text = orjson.dumps(error.problem(identity.decode("ascii")))
-    responder.start(error.status, _PHRASES.get(error.status, b"Error"), headers, len(text), text, last=True)
-
-
-def _upgrade(asked: bytes, allowed: tuple[str, ...]) -> bytes:
-    """The first protocol asked for that is allowed; empty: the request goes on without its Upgrade (RFC 9110 7.8)."""
-    tokens = (token.strip(b" \t") for token in asked.split(b","))
-    return next((token for token in tokens if token.decode("latin-1") in allowed), b"")
+    responder.start(error.status, PHRASES.get(error.status, b"Error"), headers, len(text), text, last=True)
 
 
 def _no_route(snapshot: Snapshot, request: RequestHead) -> ProxyError:
@@ -386,15 +280,3 @@ def _no_route(snapshot: Snapshot, request: RequestHead) -> ProxyError:
     if allow and request.method not in allow:
         return MethodNotAllowed(f"{request.method} is not served here.", allow)
     return RouteNotFound("No seam claims this request and there is no `default`.")
-
-
-def _debug_lines(exchange: Exchange, decision: Decision, now: float) -> Headers:
-    total_ms = 1000 * (now - exchange.started)
-    upstream_ms = 1000 * (exchange.upstream_s or 0.0)
-    timing = f"fig;dur={total_ms - upstream_ms:.2f}, upstream;dur={upstream_ms:.2f}"
-    return [
-        (b"X-Fig-Seam", decision.seam.encode("ascii")),
-        (b"X-Fig-Side", decision.side.encode("ascii")),
-        (b"X-Fig-Reason", decision.reason.encode("ascii")),
-        (b"Server-Timing", timing.encode("ascii")),
-    ]

@@ -12,20 +12,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from proxy.config.load import Loaded
 from proxy.config.model import Settings, UpstreamConfig
-from proxy.errors import ConfigError, Conflict, StoreError, UnknownSeam, VersionMismatch
+from proxy.errors import ConfigError, Conflict, InvalidChange, StoreError, UnknownSeam, VersionMismatch
 from proxy.events import Emit, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
+from proxy.routing.resilience import (
+    BreakerKey,
+    BreakerRule,
+    CapKey,
+    FallbackRule,
+    Side,
+    breaker_rules,
+    own_fallback,
+)
 from proxy.snapshot import EMPTY, Latch, SeamRecord, SeamState, Snapshot, breaches, compile_now, compiling, share
 from proxy.state.store import Action, NewRow, Store
+from proxy.upstreams.breaker import Breaker, Forced
+from proxy.upstreams.bulkhead import Bulkhead
 from proxy.upstreams.upstream import Upstream
 
 _SLICE = 20  # seams compiled between two turns of the event loop: about 1 ms
 _DURABLE_WAIT_S = 1.0
+_DISCOVERY_WAIT_S = 2.0
 _RESTART_KEYS = ("server.listen", "server.tls", "admin.listen", "admin.token", "store", "telemetry")
 
 
@@ -75,6 +87,7 @@ class Runtime:
         *,
         load: Callable[[], Awaitable[Loaded]],
         make_upstream: Callable[[str, UpstreamConfig], Upstream],
+        make_breaker: Callable[[BreakerRule], Breaker],
         emit: Emit,
         on_swap: Callable[[Snapshot], None],
     ) -> None:
@@ -85,6 +98,7 @@ class Runtime:
         self.fingerprint = loaded.digest
         self._load = load
         self._make_upstream = make_upstream
+        self._make_breaker = make_breaker
         self._emit = emit
         self._on_swap = on_swap
         self._lock = asyncio.Lock()
@@ -94,6 +108,8 @@ class Runtime:
         self.away = False
         self.snapshot = compile_now(loaded, self.records)
         self.upstreams = {name: make_upstream(name, config) for name, config in loaded.settings.upstreams.items()}
+        self._breakers: dict[BreakerKey, Breaker] = {}
+        self._caps: dict[CapKey, Bulkhead] = {}
         self._startup_settings = loaded.settings
 
     def state(self, seam: str) -> SeamState:
@@ -111,6 +127,69 @@ class Runtime:
     def volatile(self) -> bool:
         """Whether any rollback is in memory only."""
         return bool(self._undurable)
+
+    # --- what requests of a seam share -------------------------------------------------------------------------------
+
+    def breaker(self, rule: BreakerRule) -> Breaker:
+        """The breaker of that key, made when it is first asked for. It outlives shifts, and reloads that leave its own
+        keys alone."""
+        found = self._breakers.get(rule.key)
+        if found is None:
+            found = self._breakers[rule.key] = self._make_breaker(rule)
+        return found
+
+    def fallback_cap(self, rule: FallbackRule) -> Bulkhead:
+        """The places of that fallback, without a queue."""
+        found = self._caps.get(rule.key)
+        if found is None:
+            found = self._caps[rule.key] = Bulkhead(rule.max_in_flight, 0, 0.0)
+        return found
+
+    def falling_back(self, seam: str) -> int:
+        """Requests that are at the seam's own fallback; those of routes with one of their own do not count."""
+        cap = self._caps.get((seam, ""))
+        return 0 if cap is None else cap.in_flight
+
+    def breakers(self, seam: str) -> list[tuple[BreakerRule, Breaker | None]]:
+        """Every breaker that the seam's configuration asks for; None where no request has asked for it yet."""
+        state = self.snapshot.states.get(seam)
+        rules = () if state is None else breaker_rules(seam, state.config)
+        return [(rule, self._breakers.get(rule.key)) for rule in rules]
+
+    def tick(self) -> None:
+        """Call about once a second: what changes by time alone does so without a request."""
+        for breaker in self._breakers.values():
+            breaker.tick()
+
+    async def force_breaker(
+        self, seam: str, side: Side, route: str | None, forced: Forced | None, author: Author
+    ) -> SeamState:
+        """Hold breakers of the seam open or closed, or let go of them (None); of one `route`, or of the side's all. In
+        force at once and in this process only; the history row is written when the store can. Raises UnknownSeam, and
+        InvalidChange where there is no such breaker."""
+        state = self.state(seam)
+        rules = [rule for rule in breaker_rules(seam, state.config) if rule.key[1] == side]
+        meant = [rule for rule in rules if route is None or rule.key[2] == route]
+        if not meant:
+            known = ", ".join(repr(rule.key[2]) for rule in rules) or "none"
+            raise InvalidChange(f"Seam {seam!r} has no such breaker on side {side}; by route it has: {known}.")
+        before = described(state)
+        held = {rule.key: self.breaker(rule).forced for rule in meant}
+        for rule in meant:
+            self.breaker(rule).force(forced)
+        after = {**before, "breakers": [_held(rule.key, forced) for rule in meant]}
+        before["breakers"] = [_held(*pair) for pair in held.items()]
+        row = NewRow(author.at, author.actor, "breaker", seam, author.reason, before, after)
+        writing = asyncio.ensure_future(self._audit_breaker(seam, row))
+        await asyncio.wait({writing}, timeout=_DURABLE_WAIT_S)  # it is in force, whatever the store does
+        return self.snapshot.states.get(seam, state)
+
+    async def _audit_breaker(self, seam: str, row: NewRow) -> None:
+        async with self._lock:
+            if not self.away:
+                with contextlib.suppress(StoreError):
+                    await self._settle(seam)
+                    await self._persist(seam, self.records.get(seam, EMPTY), row)
 
     # --- changes of one seam -----------------------------------------------------------------------------------------
 
@@ -273,6 +352,7 @@ class Runtime:
             self._emit(Reloaded(fingerprint, len(self.snapshot.states), changed=False))
             return ReloadResult(False, fingerprint, warnings=warnings)
         upstreams = self._upstreams_for(loaded.settings)  # first: what cannot be made changes nothing
+        await self._introduce(upstreams)
         fresh = await self._compile(loaded)
         async with self._lock:
             fresh = fresh.with_records({name: self.records.get(name, EMPTY) for name in fresh.states})
@@ -288,6 +368,7 @@ class Runtime:
                 self.records[name] = self._bumped(name)  # If-Match of before must fail from now on
             fresh = fresh.with_records({name: self.records[name] for name in moved})
             self._swap_upstreams(upstreams)
+            self._keep_breakers(fresh)
             self.fingerprint = fingerprint
             self._publish(fresh)
         overridden = tuple(name for name in fresh.states if _loses_to_override(old, fresh, name))
@@ -360,12 +441,46 @@ class Runtime:
                 kept[name] = self._make_upstream(name, config)
         return kept
 
+    async def _introduce(self, upstreams: dict[str, Upstream]) -> None:
+        """Start the new ones, and give discovery a moment, so that they have endpoints when requests come."""
+        new = [upstream for name, upstream in upstreams.items() if self.upstreams.get(name) is not upstream]
+        for upstream in new:
+            upstream.start()
+        await first_answers(new)
+
     def _swap_upstreams(self, fresh: dict[str, Upstream]) -> None:
         """Requests in flight keep those that they have."""
-        gone = [upstream for name, upstream in self.upstreams.items() if fresh.get(name) is not upstream]
-        self.upstreams = fresh
-        for upstream in gone:
-            upstream.close()
+        old, self.upstreams = self.upstreams, fresh
+        for name, upstream in fresh.items():
+            before = old.get(name)
+            if before is upstream:
+                continue
+            if before is not None:
+                upstream.take_over(before)
+        for name, upstream in old.items():
+            if fresh.get(name) is not upstream:
+                upstream.close(fresh.get(name))
+
+    def _keep_breakers(self, fresh: Snapshot) -> None:
+        """A breaker whose own keys changed begins anew, but stays as an operator holds it; one that nobody asks for any
+        more is gone. Caps of fallbacks are resized."""
+        kept: dict[BreakerKey, Breaker] = {}
+        for seam in {key[0] for key in self._breakers} & fresh.states.keys():
+            for rule in breaker_rules(seam, fresh.states[seam].config):
+                breaker = self._breakers.get(rule.key)
+                if breaker is not None and breaker.config != rule.config:
+                    changed, breaker = breaker, self._make_breaker(rule)
+                    breaker.adopt(changed)
+                if breaker is not None:
+                    kept[rule.key] = breaker
+        self._breakers = kept
+        for key, cap in list(self._caps.items()):
+            state = fresh.states.get(key[0])
+            fallback = None if state is None else own_fallback(state.config, key)
+            if fallback is None:
+                del self._caps[key]
+            else:
+                cap.resize(fallback.max_in_flight, 0, 0.0)
 
     async def history(self, seam: str | None, limit: int) -> list[dict[str, Any]]:
         return [asdict(row) for row in await self.store.history(seam, limit)]
@@ -374,9 +489,34 @@ class Runtime:
         for upstream in self.upstreams.values():
             upstream.sweep()
 
+    async def start(self) -> None:
+        """Begin discovery and active probes. Returns once discovery has answered, or is late."""
+        for upstream in self.upstreams.values():
+            upstream.start()
+        await first_answers(self.upstreams.values())
+
     def close(self) -> None:
         for upstream in self.upstreams.values():
             upstream.close()
+
+
+async def first_answers(upstreams: Iterable[Upstream]) -> None:
+    """Until each upstream that is told its endpoints knows them, for two seconds at most."""
+    waits = []
+    for upstream in upstreams:
+        endpoints = upstream.endpoints
+        if endpoints.source is not None and endpoints.found_at is None:
+            event = asyncio.Event()
+            endpoints.known = event.set
+            waits.append(asyncio.ensure_future(event.wait()))
+    if waits:
+        _, late = await asyncio.wait(waits, timeout=_DISCOVERY_WAIT_S)
+        for wait in late:
+            wait.cancel()
+
+
+def _held(key: BreakerKey, forced: Forced | None) -> dict[str, str]:
+    return {"side": key[1], "route": key[2], "held": forced or "auto"}
 
 
 def _check_version(state: SeamState, if_version: int | None) -> None:

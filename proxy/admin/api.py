@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, get_args
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,8 +24,9 @@ from proxy.admin.guard import Guard
 from proxy.admin.openapi import openapi
 from proxy.admin.question import build_request
 from proxy.admin.refusals import InvalidConfiguration, NoChangesHere, NotFound, NotReady
-from proxy.admin.seam_view import history_document, orphan_document, seam_document, upstream_documents
-from proxy.admin.writes import author, expected_version, read_members
+from proxy.admin.seam_view import Now, breaker_words, history_document, orphan_document, seam_document
+from proxy.admin.upstream_view import upstream_documents
+from proxy.admin.writes import author, expected_version, one_of, read_members
 from proxy.admission.trust import Trust
 from proxy.errors import (
     BadRequest,
@@ -41,16 +42,20 @@ from proxy.errors import (
 )
 from proxy.rollout import stage
 from proxy.rollout.rollback_file import RollbackFiles
+from proxy.routing.resilience import BreakerKey, Side
 from proxy.runtime import Author, Runtime
 from proxy.snapshot import SeamState
 from proxy.state.store import Action
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.seen import SeenShare
 from proxy.telemetry.trace import RandomBits, request_id
+from proxy.upstreams.breaker import Forced
 
 _DEFAULT_ROWS = 200
 _MAX_ROWS = 10_000
 _SLICE = 100
+_SIDES: tuple[Side, ...] = get_args(Side)
+_HOLDS: Mapping[str, Forced | None] = {"open": "open", "close": "close", "auto": None}
 
 
 def create_admin(
@@ -114,6 +119,7 @@ class _Admin:
             Route("/api/seams/{name}/rollback", self.rollback, methods=["POST"]),
             Route("/api/seams/{name}/resume", self.resume, methods=["POST"]),
             Route("/api/seams/{name}/reset", self.reset, methods=["POST"]),
+            Route("/api/seams/{name}/breaker", self.breaker, methods=["POST"]),
             Route("/api/history", self.history, methods=["GET"]),
             Route("/api/upstreams", self.list_upstreams, methods=["GET"]),
             Route("/api/config", self.show_config, methods=["GET"]),
@@ -193,9 +199,7 @@ class _Admin:
         members = await read_members(request, "reason")
         by = author(request.headers, members, self.clock())
         before = self.runtime.state(request.path_params["name"])
-        current = before.record.version
-        if expected_version(request.headers, current) not in (None, current):
-            raise VersionMismatch(f"Seam {before.name!r} is at version {current}: look at it again first.")
+        _check_version(request, before)
         self._check_open()
         after = await self.runtime.retreat(before.name, by)
         return _reply_seam(request, {**self._document(after), "durable": self.runtime.durable(after.name)})
@@ -216,6 +220,19 @@ class _Admin:
         by = author(request.headers, members, self.clock())
         return await self._advance(request, "reset", by, stage.reset())
 
+    async def breaker(self, request: Request) -> Response:
+        """Of this process only, and not part of the version: replicas and restarts have breakers of their own."""
+        members = await read_members(request, "state", "side", "route", "reason")
+        forced = _HOLDS[one_of(members.get("state"), "state", tuple(_HOLDS))]
+        side = one_of("extracted" if members.get("side") is None else members["side"], "side", _SIDES)
+        route = None if members.get("route") is None else _text(members, "route")
+        by = author(request.headers, members, self.clock())
+        before = self.runtime.state(request.path_params["name"])
+        _check_version(request, before)
+        self._check_open()
+        after = await self.runtime.force_breaker(before.name, side, route, forced, by)
+        return _reply_seam(request, self._document(after))
+
     async def _advance(self, request: Request, action: Action, by: Author, plan: stage.Plan) -> Response:
         name = request.path_params["name"]
         version = expected_version(request.headers, self.runtime.state(name).record.version)
@@ -230,7 +247,12 @@ class _Admin:
             raise NoChangesHere(refusal)
 
     def _document(self, state: SeamState) -> dict[str, Any]:
-        return seam_document(state, self.seen.seen(state.name, self.monotonic()))
+        name, now = state.name, self._now()
+        seen = self.seen.seen(name, now.monotonic)
+        return seam_document(state, seen, self.runtime.breakers(name), self.runtime.falling_back(name), now)
+
+    def _now(self) -> Now:
+        return Now(self.clock(), self.monotonic())
 
     # --- all seams together ------------------------------------------------------------------------------------------
 
@@ -241,7 +263,7 @@ class _Admin:
 
     async def list_upstreams(self, request: Request) -> Response:
         settings = self.runtime.snapshot.settings
-        return reply(request.scope, upstream_documents(self.runtime.upstreams.values(), settings))
+        return reply(request.scope, upstream_documents(self.runtime.upstreams.values(), settings, self.monotonic()))
 
     async def show_config(self, request: Request) -> Response:
         headers = {"ETag": f'"{self.runtime.fingerprint}"'}
@@ -278,11 +300,23 @@ class _Admin:
         except Rejected as error:
             return reply(request.scope, explain_refusal(error))
         trust = Trust(snapshot.settings.server.trusted_proxies)
-        return reply(request.scope, explain(snapshot, trust, asked, client))
+        return reply(request.scope, explain(snapshot, trust, asked, client, self._breaker_words))
+
+    def _breaker_words(self, key: BreakerKey) -> str | None:
+        found = (breaker for rule, breaker in self.runtime.breakers(key[0]) if rule.key == key)
+        breaker = next(found, None)
+        return None if breaker is None else breaker_words(breaker, self._now())
 
 
 def _reply_seam(request: Request, document: dict[str, Any]) -> Response:
     return reply(request.scope, document, headers={"ETag": f'"{document["version"]}"'})
+
+
+def _check_version(request: Request, state: SeamState) -> None:
+    """Where a change is not planned from the state, so that nobody else looks. Raises VersionMismatch."""
+    current = state.record.version
+    if expected_version(request.headers, current) not in (None, current):
+        raise VersionMismatch(f"Seam {state.name!r} is at version {current}: look at it again first.")
 
 
 def _row_limit(text: str | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.config.model import SeamConfig, Settings
+from proxy.config.model import Breaker, Fallback, SeamConfig, Settings
 
 MASK = "***"
 
@@ -14,12 +14,32 @@ def config_document(settings: Settings) -> dict[str, Any]:
     document: dict[str, Any] = settings.model_dump(mode="json")
     if settings.admin.token:
         document["admin"]["token"] = MASK
+    if settings.telemetry.webhook is not None:
+        document["telemetry"]["webhook"]["url"] = MASK  # chat systems put the key into the path
+    for name, upstream in settings.upstreams.items():
+        if upstream.discovery is not None and upstream.discovery.token:
+            document["upstreams"][name]["endpoints"]["token"] = MASK
     for name, seam in settings.seams.items():
         document["seams"][name].update(_declared(seam))
+        for route, shown in zip(seam.routes, document["seams"][name]["routes"], strict=True):
+            if route.fallback is not None:
+                shown["fallback"] = _fallback(seam, route.fallback)
     return document
 
 
 def _declared(seam: SeamConfig) -> dict[str, Any]:
-    """`percent` alone means canary, and neither means legacy."""
+    """`percent` alone means canary, neither means legacy. An extracted side has a breaker and a fallback unasked."""
     stage = seam.declared_stage
-    return {"stage": stage, "percent": seam.declared_percent if stage == "canary" else None}
+    shown: dict[str, Any] = {"stage": stage, "percent": seam.declared_percent if stage == "canary" else None}
+    if seam.extracted is not None:
+        shown["breaker"] = (seam.breaker or Breaker()).model_dump(mode="json")
+        shown["fallback"] = _fallback(seam, seam.fallback or Fallback())
+    return shown
+
+
+def _fallback(seam: SeamConfig, fallback: Fallback) -> dict[str, Any]:
+    """Unless it says otherwise it is legacy, but not in stage retired."""
+    shown = fallback.model_dump(mode="json")
+    if fallback.static is None and fallback.to is None and seam.declared_stage != "retired":
+        shown["to"] = "legacy"
+    return shown

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.admin.resilience_steps import BreakerWords, add_resilience, fallback_words, just_closed
 from proxy.admin.seam_view import moment
+from proxy.admin.trail import Trail
 from proxy.admission.trust import Trust
 from proxy.config.model import RouteConfig
 from proxy.errors import AmbiguousPath, BodyTooLarge, MethodNotAllowed, ProxyError, Rejected, RouteNotFound
@@ -23,24 +25,16 @@ _ORDER = ("rolled_back", "retired", "forced", "stage", "bucket")
 _NOT_ASKED = "not asked"
 _SHOWN_CHARACTERS = 80
 
-Step = dict[str, str]
 
-
-class Trail:
-    """The steps so far. `sources` maps dotted configuration paths to FILE:LINE."""
-
-    def __init__(self, sources: Mapping[str, str]) -> None:
-        self.steps: list[Step] = []
-        self._sources = sources
-
-    def add(self, step: str, result: str, detail: str, *keys: str, source: str = "") -> None:
-        """`keys` are dotted paths; the first that the file has is cited."""
-        found = next((self._sources[key] for key in keys if key in self._sources), source)
-        self.steps.append({"step": step, "result": result, "detail": detail, "source": found})
-
-
-def explain(snapshot: Snapshot, trust: Trust, request: RequestHead, client_ip: str | None = None) -> dict[str, Any]:
-    """`client_ip` None: worked out from the request's peer and X-Forwarded-For, as for any request.
+def explain(
+    snapshot: Snapshot,
+    trust: Trust,
+    request: RequestHead,
+    client_ip: str | None = None,
+    breaker_words: BreakerWords = just_closed,
+) -> dict[str, Any]:
+    """`client_ip` None: worked out from the request's peer and X-Forwarded-For, as for any request. `breaker_words`
+    tells of a breaker that is not just closed.
 
     A refusal is explained too: then `seam` is null and `reason` the cause.
     """
@@ -50,7 +44,7 @@ def explain(snapshot: Snapshot, trust: Trust, request: RequestHead, client_ip: s
         match = _find_route(trail, snapshot, request)
         if match is None:
             return _fall_through(trail, snapshot, request)
-        return _Seam(trail, snapshot, request, match, client).explained()
+        return _Seam(trail, snapshot, request, match, client).explained(breaker_words)
     except Rejected as error:
         return explain_refusal(error, trail)
 
@@ -69,7 +63,7 @@ def _document(
         "route": route,
         "side": decision and decision.side,
         "upstream": decision and decision.upstream,
-        "fallback": None,
+        "fallback": decision and fallback_words(decision),
         "bucket": bucket,
         "reason": reason,
         "steps": trail.steps,
@@ -147,7 +141,7 @@ class _Seam:
         self.decision = decide(self.plan, self.route, request, self.params, client_ip, lambda: larger)
         self._decided_at = _ORDER.index(self.decision.reason)
 
-    def explained(self) -> dict[str, Any]:
+    def explained(self, breaker_words: BreakerWords) -> dict[str, Any]:
         self._add_route()
         self._add_latch()
         self._add_retired()
@@ -155,6 +149,7 @@ class _Seam:
         self._add_stage()
         self._add_bucket()
         _add_upstream(self.trail, self.snapshot, self.request, self.decision)
+        add_resilience(self.trail, self.state, self.route.index, self.request, self.decision, breaker_words)
         number = None if self.found is None else self.found[2]
         return _document(self.trail, self.decision, self.route.pattern, self.decision.reason, number)
 
@@ -249,10 +244,12 @@ def _add_upstream(trail: Trail, snapshot: Snapshot, request: RequestHead, decisi
     name = decision.upstream
     config = snapshot.settings.upstreams[name]
     target = request.target if decision.rewrite is None else apply_rewrite(decision.rewrite, request.target)
-    times = config.timeouts
+    times, discovery = config.timeouts, config.discovery
+    places = ", ".join(config.listed) if discovery is None else f"endpoints from {discovery.source}"
+    cap = "" if config.max_in_flight is None else f"; at most {config.max_in_flight} requests at once"
     detail = (
-        f"{decision.side}: {', '.join(config.endpoints)}; target {_text(target)}; host {config.host};"
-        f" connect {times.connect_s:g} s, response {times.response_s:g} s, body {times.body_s:g} s"
+        f"{decision.side}: {places}; target {_text(target)}; host {config.host};"
+        f" connect {times.connect_s:g} s, response {times.response_s:g} s, body {times.body_s:g} s{cap}"
     )
     trail.add("upstream", name, detail, f"upstreams.{name}")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+from proxy.routing.resilience import Side
 from proxy.snapshot import STAGES
+from proxy.state.store import Action
+from proxy.upstreams.breaker import Forced, State
 
 Schema = dict[str, Any]
 
@@ -12,6 +15,8 @@ _TEXT: Schema = {"type": "string"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
 _MOMENT: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339, UTC"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
+_MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
+_SECONDS: Schema = {"type": "number", "minimum": 0}
 _FLAG: Schema = {"type": "boolean"}
 _SIDE: Schema = {"type": ["string", "null"], "enum": ["legacy", "extracted", None]}
 _STAGE: Schema = {"type": "string", "enum": list(STAGES)}
@@ -98,6 +103,7 @@ _CHANGES = {
     "rollback": ("Back to legacy at once, until resume", "RollbackBody", "RolledBack"),
     "resume": ("Lift a rollback", "ResumeBody", "Seam"),
     "reset": ("Forget the override: the file counts again", "ResetBody", "Seam"),
+    "breaker": ("Hold breakers open or closed, or let go of them; in this process only", "BreakerBody", "Seam"),
 }
 
 
@@ -175,21 +181,13 @@ def _schemas() -> Schema:
             id=_COUNT,
             at=_MOMENT,
             actor=_TEXT,
-            action={"type": "string", "enum": ["shift", "rollback", "resume", "reset", "absorb", "reload"]},
+            action={"type": "string", "enum": list(get_args(Action))},
             seam=_TEXT,
             reason=_TEXT,
             before={"type": "object"},
             after={"type": "object"},
         ),
-        "Upstream": _object(
-            name=_TEXT,
-            endpoints={"type": "array", "items": _object(endpoint=_TEXT, in_use=_COUNT, idle=_COUNT)},
-            host=_TEXT,
-            timeouts={"type": "object", "additionalProperties": {"type": "number"}},
-            in_flight=_COUNT,
-            seams=_object(legacy=_TEXTS, extracted=_TEXTS),
-            default=_FLAG,
-        ),
+        **_upstream_schemas(),
     }
 
 
@@ -227,7 +225,9 @@ def _seam_schemas() -> Schema:
         "override": _nullable(_object(**place, **signature)),
         "yaml": _nullable(_object(**place)),
         "seen": _object(window_s={"type": "number"}, requests=_COUNT, percent={"type": ["number", "null"]}),
-        "breakers": {"type": "array", "items": {"type": "object"}},
+        "breakers": {"type": "array", "items": _breaker_schema()},
+        "fallback": _nullable(_fallback_schema()),
+        "retry": {"type": ["object", "null"], "description": "The seam's block"},
         "upstreams": _object(legacy=_MAYBE_TEXT, extracted=_MAYBE_TEXT),
         "version": _COUNT,
     }
@@ -239,6 +239,83 @@ def _seam_schemas() -> Schema:
     }
 
 
+def _breaker_schema() -> Schema:
+    return _object(
+        side={"type": "string", "enum": list(get_args(Side))},
+        route={"type": "string", "description": "Of the route with a breaker of its own; empty for the seam's"},
+        state={"type": "string", "enum": list(get_args(State))},
+        failures=_COUNT,
+        requests=_COUNT,
+        open_until=_nullable(_MOMENT),
+        forced={"enum": [*get_args(Forced), None], "description": "As an operator holds it"},
+    )
+
+
+def _fallback_schema() -> Schema:
+    return _object(
+        to={"type": "string", "enum": ["legacy", "static", "none"]},
+        static=_nullable(_object(status=_COUNT, content_type=_TEXT)),
+        status={"type": "array", "items": {"type": "integer"}},
+        max_in_flight=_COUNT,
+        in_flight=_COUNT,
+    )
+
+
+def _upstream_schemas() -> Schema:
+    endpoint = _object(
+        endpoint=_TEXT,
+        address=_TEXT,
+        available={
+            "type": "boolean",
+            "description": "Whether it may be asked: a legacy upstream without any is anyway",
+        },
+        probed={"type": ["boolean", "null"], "description": "What active probes say; null while they have not"},
+        ejected_for_s=_SECONDS,
+        consecutive_errors=_COUNT,
+        in_use=_COUNT,
+        idle=_COUNT,
+    )
+    bulkhead = _object(
+        max_in_flight=_MAYBE_COUNT,
+        max_queue=_MAYBE_COUNT,
+        queue_s=_SECONDS,
+        in_flight=_COUNT,
+        queued=_COUNT,
+        rejected=_COUNT,
+    )
+    retries = _object(
+        budget_tokens={"type": "number", "minimum": 0, "maximum": 3},
+        attempts=_COUNT,
+        refused=_COUNT,
+        stale_connection=_COUNT,
+        success=_COUNT,
+        failure=_COUNT,
+    )
+    health = _object(path=_TEXT, interval_s=_SECONDS, timeout_s=_SECONDS, unhealthy_after=_COUNT, healthy_after=_COUNT)
+    discovery = _object(
+        source=_TEXT,
+        age_s={"type": ["number", "null"], "description": "Since the last good answer; null before the first"},
+        vacant={"type": "boolean", "description": "The answer was that nobody is there"},
+        failures=_COUNT,
+        failing={"type": ["string", "null"], "description": "Why the last question was not answered"},
+    )
+    return {
+        "Upstream": _object(
+            name=_TEXT,
+            endpoints={"type": "array", "items": endpoint},
+            host=_TEXT,
+            timeouts={"type": "object", "additionalProperties": {"type": "number"}},
+            in_flight=_COUNT,
+            bulkhead=bulkhead,
+            retries=retries,
+            health=_nullable(health),
+            discovery=_nullable(discovery),
+            seams=_object(legacy=_TEXTS, extracted=_TEXTS),
+            default=_FLAG,
+        ),
+    }
+
+
 def _body_schemas() -> Schema:
     reason = {"type": "string", "maxLength": 1000}
     names = ["reason", "percent", "stage"]
@@ -247,6 +324,13 @@ def _body_schemas() -> Schema:
         "RollbackBody": _object(names, reason=reason),
         "ResumeBody": _object(names, percent=_PERCENT, reason=reason),
         "ResetBody": _object(names, reason=reason),
+        "BreakerBody": _object(
+            ["side", "route", "reason"],
+            state={"type": "string", "enum": ["open", "close", "auto"]},
+            side={"type": "string", "enum": list(get_args(Side)), "default": "extracted"},
+            route={"type": "string", "description": "Empty for the seam's own breaker; without it all of the side"},
+            reason=reason,
+        ),
         "ReloadBody": _object(names, reason=reason),
     }
 

@@ -1,15 +1,29 @@
-"""A seam, its history and the upstreams as JSON documents. Reads, decides nothing; times are RFC 3339 in UTC."""
+"""A seam and its history as JSON documents. Reads, decides nothing; times are RFC 3339 in UTC."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from proxy.config.model import Settings, Stage
+from proxy.config.model import Fallback, Stage
+from proxy.routing.resilience import BreakerRule, own_fallback
 from proxy.snapshot import Latch, Override, SeamRecord, SeamState, share
 from proxy.telemetry.seen import Seen
-from proxy.upstreams.upstream import Upstream
+from proxy.upstreams.breaker import Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One moment by both clocks: `epoch` seconds for people, `monotonic` seconds for what is measured."""
+
+    epoch: float
+    monotonic: float
+
+    def at(self, monotonic: float) -> str:
+        """A time of the monotonic clock, for people."""
+        return moment(self.epoch + monotonic - self.monotonic)
 
 
 def moment(at: float) -> str:
@@ -17,8 +31,15 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def seam_document(state: SeamState, seen: Seen) -> dict[str, Any]:
-    """`stage` and `percent` are effective; `yaml` is what the file says."""
+def seam_document(
+    state: SeamState,
+    seen: Seen,
+    breakers: Iterable[tuple[BreakerRule, Breaker | None]],
+    falling_back: int,
+    now: Now,
+) -> dict[str, Any]:
+    """`stage` and `percent` are effective; `yaml` is what the file says. `falling_back` counts requests that are at the
+    seam's own fallback."""
     config = state.config
     return {
         "name": state.name,
@@ -28,10 +49,21 @@ def seam_document(state: SeamState, seen: Seen) -> dict[str, Any]:
         **_record_members(state.record),
         "yaml": {"stage": config.declared_stage, "percent": config.declared_percent},
         "seen": {"window_s": seen.window_s, "requests": seen.requests, "percent": seen.percent},
-        "breakers": [],
+        "breakers": [_breaker_document(rule, breaker, now) for rule, breaker in breakers],
+        "fallback": None if config.extracted is None else _fallback_document(state, falling_back),
+        "retry": None if config.retry is None else config.retry.model_dump(mode="json"),
         "upstreams": {"legacy": config.legacy, "extracted": config.extracted},
         "version": state.record.version,
     }
+
+
+def breaker_words(breaker: Breaker, now: Now) -> str | None:
+    """What keeps it from being just closed; None where it is."""
+    if breaker.forced is not None:
+        return f"held {'open' if breaker.forced == 'open' else 'closed'} by an operator"
+    if breaker.state == "open":
+        return f"open until {now.at(breaker.open_until or now.monotonic)}"
+    return "half-open: a probe is due" if breaker.state == "half_open" else None
 
 
 def orphan_document(name: str, record: SeamRecord) -> dict[str, Any]:
@@ -46,6 +78,8 @@ def orphan_document(name: str, record: SeamRecord) -> dict[str, Any]:
         "yaml": None,
         "seen": {"window_s": 0.0, "requests": 0, "percent": None},
         "breakers": [],
+        "fallback": None,
+        "retry": None,
         "upstreams": {"legacy": None, "extracted": None},
         "version": record.version,
         "orphan": True,
@@ -58,8 +92,34 @@ def history_document(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **times}
 
 
-def upstream_documents(upstreams: Iterable[Upstream], settings: Settings) -> list[dict[str, Any]]:
-    return [_upstream_document(upstream, settings) for upstream in upstreams]
+def _breaker_document(rule: BreakerRule, breaker: Breaker | None, now: Now) -> dict[str, Any]:
+    """Without a breaker no request has asked for it yet: it is closed."""
+    _, side, route = rule.key
+    until = None if breaker is None else breaker.open_until
+    return {
+        "side": side,
+        "route": route,
+        "state": "closed" if breaker is None else breaker.state,
+        "failures": 0 if breaker is None else breaker.failures,
+        "requests": 0 if breaker is None else breaker.requests,
+        "open_until": None if until is None else now.at(until),
+        "forced": None if breaker is None else breaker.forced,
+    }
+
+
+def _fallback_document(state: SeamState, falling_back: int) -> dict[str, Any]:
+    """The seam's own block as it applies now: in stage retired legacy is never called."""
+    config = own_fallback(state.config, (state.name, "")) or Fallback()
+    static = config.static
+    legacy = static is None and config.to != "none" and state.unlatched[0] != "retired"
+    to = "static" if static is not None else "legacy" if legacy else "none"
+    return {
+        "to": to,
+        "static": None if static is None else {"status": static.status, "content_type": static.content_type},
+        "status": [] if to == "none" else list(config.status),
+        "max_in_flight": 0 if to == "none" else config.max_in_flight,
+        "in_flight": falling_back,
+    }
 
 
 def _record_members(record: SeamRecord) -> dict[str, Any]:
@@ -88,21 +148,4 @@ def _with_moments(state: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: {**value, "at": moment(value["at"])} if isinstance(value, dict) and "at" in value else value
         for key, value in state.items()
-    }
-
-
-def _upstream_document(upstream: Upstream, settings: Settings) -> dict[str, Any]:
-    config, name = upstream.config, upstream.name
-    connections = upstream.connections.items()
-    return {
-        "name": name,
-        "endpoints": [{"endpoint": endpoint, **counts} for endpoint, counts in connections],
-        "host": config.host,
-        "timeouts": config.timeouts.model_dump(),
-        "in_flight": upstream.in_flight,
-        "seams": {
-            "legacy": [seam for seam, one in settings.seams.items() if one.legacy == name],
-            "extracted": [seam for seam, one in settings.seams.items() if one.extracted == name],
-        },
-        "default": settings.default == name,
     }

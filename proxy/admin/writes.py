@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from starlette.datastructures import Headers
@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from proxy.config.finding import did_you_mean
 from proxy.errors import BodyTooLarge, ClientGone, InvalidChange, VersionMismatch
 from proxy.runtime import Author
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_REASON_CHARACTERS = 1000
@@ -38,6 +40,14 @@ async def read_members(request: Request, *known: str) -> dict[str, Any]:
             cure = did_you_mean(name, known) or f"; it takes {', '.join(known)}"
             raise InvalidChange(f"Unknown member {name[:100]!r}{cure}.")
     return members
+
+
+def one_of(value: object, name: str, legal: tuple[T, ...]) -> T:
+    """The member `name`, if its value is legal. Raises InvalidChange, which names what would be."""
+    for known in legal:
+        if value == known:
+            return known
+    raise InvalidChange(f"{name} must be one of {', '.join(map(str, legal))}, not {reprlib.repr(value)}.")
 
 
 async def _read_body(request: Request) -> bytes:

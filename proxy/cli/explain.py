@@ -90,4 +90,5 @@ def _steps(answer: dict[str, Any]) -> Table:
 def _verdict(answer: dict[str, Any]) -> str:
     if answer["side"] is None:
         return f"refused: {answer['reason']}"
-    return f"{answer['side']} of {answer['seam']}, upstream {answer['upstream']} ({answer['reason']})"
+    instead = f"; fallback {answer['fallback']}" if answer["fallback"] else ""
+    return f"{answer['side']} of {answer['seam']}, upstream {answer['upstream']} ({answer['reason']}){instead}"

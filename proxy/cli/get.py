@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proxy.cli.options import Command, Common, connected
-from proxy.cli.render import Table, View, json_text, show, watching
+from proxy.cli.render import View, json_text, show, watching
 from proxy.cli.seam_text import seam_text, seams_table
+from proxy.cli.upstreams_text import upstreams_table
 
 if TYPE_CHECKING:
     from proxy.cli.client import AdminClient
-
-_UPSTREAM_HEADERS = ("UPSTREAM", "ENDPOINT", "IN FLIGHT", "CONNECTIONS", "IDLE", "LEGACY OF", "EXTRACTED OF")
 
 
 @click.group()
@@ -35,7 +34,7 @@ def _watching_options(command: Command) -> Command:
 @_watching_options
 @connected
 def seams(common: Common, watch: bool, times: int | None, interval: float) -> None:
-    """Show every seam: stage, share asked and seen."""
+    """Show every seam: stage, share asked and seen, breakers that are not closed."""
     _show(common, lambda client: client.get("/api/seams"), seams_table, _turns(watch, times, interval))
 
 
@@ -52,8 +51,8 @@ def seam(common: Common, name: str, watch: bool, times: int | None, interval: fl
 @_watching_options
 @connected
 def upstreams(common: Common, watch: bool, times: int | None, interval: float) -> None:
-    """Show upstreams, their endpoints and connections."""
-    _show(common, lambda client: client.get("/api/upstreams"), _upstreams_table, _turns(watch, times, interval))
+    """Show upstreams: which endpoints are in use, and how busy they are."""
+    _show(common, lambda client: client.get("/api/upstreams"), upstreams_table, _turns(watch, times, interval))
 
 
 def _turns(watch: bool, times: int | None, interval_s: float) -> Iterator[int] | None:
@@ -84,14 +83,3 @@ def _show(
                 show_view(json_text(document) if as_json else view(document))
     except KeyboardInterrupt:
         return  # the way to end a watch
-
-
-def _upstreams_table(documents: list[dict[str, Any]]) -> Table:
-    return Table(_UPSTREAM_HEADERS, [row for upstream in documents for row in _upstream_rows(upstream)])
-
-
-def _upstream_rows(upstream: dict[str, Any]) -> Iterator[tuple[object, ...]]:
-    legacy, extracted = (", ".join(upstream["seams"][side]) for side in ("legacy", "extracted"))
-    for endpoint in upstream["endpoints"]:
-        used, idle = endpoint["in_use"], endpoint["idle"]
-        yield upstream["name"], endpoint["endpoint"], upstream["in_flight"], used, idle, legacy, extracted

@@ -36,6 +36,8 @@ def _row(row: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _state(state: dict[str, Any]) -> str:
+    if "breakers" in state:  # of a row that is about them; the stage is what it was
+        return ", ".join(f"{one['side']} {one['route']}".rstrip() + f": {one['held']}" for one in state["breakers"])
     if "stage" not in state:
         return ""
     return "rolled back" if state.get("rolled_back") else place(state["stage"], state.get("percent", 0.0))

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from proxy.cli.breaker import breaker
 from proxy.cli.config_diff import diff
 from proxy.cli.explain import explain
 from proxy.cli.get import get
@@ -67,7 +68,8 @@ def fig(context: click.Context, admin: str, token: str, actor: str, reason: str,
 
 
 for command in (
-    serve, validate, schema, explain, get, shift, rollback, resume, reset, history, diff, reload, health, version
+    serve, validate, schema, explain, get, shift, rollback, resume, reset, breaker, history, diff, reload, health,
+    version,
 ):  # fmt: skip
     fig.add_command(command)
 

@@ -8,11 +8,13 @@ from typing import Any
 from proxy.cli.render import Table, percent_text, printable
 
 STAGES = ("legacy", "shadow", "canary", "extracted", "retired")
-_HEADERS = ("SEAM", "OWNER", "STAGE", "ASKED", "SEEN", "REQUESTS", "UPSTREAMS", "VERSION", "BECAUSE OF")
+_HEADERS = ("SEAM", "OWNER", "STAGE", "ASKED", "SEEN", "REQUESTS", "BREAKER", "UPSTREAMS", "VERSION", "BECAUSE OF")
 
 _BAR_CELLS = 32
+_BREAKER_STATES = ("held open", "open", "half-open", "held closed")  # the most serious first
 
 Seam = Mapping[str, Any]
+Breaker = Mapping[str, Any]
 
 
 def seams_table(seams: Sequence[Seam]) -> Table:
@@ -29,6 +31,7 @@ def _row(seam: Seam) -> tuple[object, ...]:
         percent_text(seam["percent"]),
         percent_text(seam["seen"]["percent"]),
         seam["seen"]["requests"],
+        _worst(seam["breakers"]),
         places,
         seam["version"],
         cause(seam),
@@ -56,9 +59,12 @@ def seam_text(seam: Seam) -> str:
             "Upstreams",
             f"legacy {seam['upstreams']['legacy'] or '-'} · extracted {seam['upstreams']['extracted'] or '-'}",
         ),
+        *_breakers(seam["breakers"]),
+        *_fallback(seam["fallback"]),
+        *_retry(seam["retry"]),
         ("Version", str(seam["version"])),
     ]
-    return printable("\n".join(f"{label + ':':<12} {text}" for label, text in lines))
+    return printable("\n".join(f"{label + ':' if label else '':<12} {text}" for label, text in lines))
 
 
 def place(stage: str, percent: float) -> str:
@@ -91,6 +97,49 @@ def _notes(seam: Seam) -> list[tuple[str, str]]:
     if seam.get("orphan"):
         notes.append(("Note", "the configuration has no such seam; this is what the store still holds"))
     return notes
+
+
+def _worst(breakers: Sequence[Breaker]) -> str:
+    """The most serious that any of them is in; nothing to tell of those that are just closed."""
+    words = [_state(breaker) for breaker in breakers]
+    told = [word for word in words if word != "closed"]
+    return min(told, key=_BREAKER_STATES.index, default="closed" if words else "")
+
+
+def _breakers(breakers: Sequence[Breaker]) -> list[tuple[str, str]]:
+    label = "Breaker" if len(breakers) == 1 else "Breakers"
+    return [(label if i == 0 else "", _breaker(breaker)) for i, breaker in enumerate(breakers)]
+
+
+def _breaker(breaker: Breaker) -> str:
+    name = f"{breaker['side']} {breaker['route']}".rstrip()
+    until = f" until {breaker['open_until']}" if breaker["open_until"] else ""
+    lately = f"{breaker['failures']} failures in {breaker['requests']} requests"
+    return f"{name}: {_state(breaker)}{until} · {lately}"
+
+
+def _state(breaker: Breaker) -> str:
+    if breaker["forced"] is not None:
+        return "held open" if breaker["forced"] == "open" else "held closed"
+    return "half-open" if breaker["state"] == "half_open" else str(breaker["state"])
+
+
+def _fallback(fallback: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if fallback is None:
+        return []
+    if fallback["to"] == "none":
+        return [("Fallback", "none")]
+    to = f"static {fallback['static']['status']}" if fallback["static"] else str(fallback["to"])
+    statuses = ", ".join(map(str, fallback["status"]))
+    on = f" · also on {statuses} if the method is safe" if statuses else ""
+    return [("Fallback", f"{to} · {fallback['in_flight']}/{fallback['max_in_flight']} in flight{on}")]
+
+
+def _retry(retry: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if retry is None or not retry["retries"]:
+        return []
+    occasions = ", ".join([*retry["on"], *map(str, retry["status"])])
+    return [("Retry", f"up to {retry['retries']} on {occasions}")]
 
 
 def _signature(signed: Mapping[str, Any]) -> str:

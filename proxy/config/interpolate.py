@@ -19,6 +19,7 @@ from pathlib import Path
 MAX_SECRET_BYTES = 65536
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # how Python shows bytes of the environment that are not UTF-8
 _BODY = re.compile(r"(?:(file):(.+)|([A-Za-z_][A-Za-z0-9_]*)(?:(:-|:\?)(.*))?)", re.ASCII | re.DOTALL)
 
 
@@ -76,6 +77,8 @@ class Interpolation:
         if value is None and operator is None:
             cure = f"set it, or write ${{{name}:-default}}"
             raise ExpansionError("FIG011", f"environment variable {name} is not set: {cure}")
+        if value is not None and not value.isascii() and _SURROGATE.search(value):
+            raise ExpansionError("FIG011", f"environment variable {name} is not UTF-8: mend it")
         if operator == ":?" and not value:
             raise ExpansionError("FIG011", f"environment variable {name} is not set: {operand or 'it is required'}")
         return value or (operand or "" if operator == ":-" else "")

@@ -6,9 +6,9 @@ What a value means beside other values is judged in `validate`. Lengths of time 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 Stage = Literal["legacy", "shadow", "canary", "extracted", "retired"]
 AccessLogFormat = Literal["json", "combined", "off"]
@@ -16,6 +16,11 @@ AccessLogFormat = Literal["json", "combined", "off"]
 Seconds = Annotated[float, Field(gt=0)]
 Span = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+ServerError = Annotated[int, Field(ge=500, le=599)]
+Refusal = Annotated[int, Field(ge=400, le=599)]
+RetryOn = Literal["connect", "reset"]
+FallbackWord = Literal["legacy", "none"]
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 
@@ -141,9 +146,25 @@ class Admin(Model):
         return split_address(self.listen)
 
 
+class Webhook(Model):
+    url: str = Field(
+        repr=False,
+        description="Where each event is sent by POST, as JSON: http:// or https://",
+        examples=["https://chat.example/hooks/fig"],
+    )
+    timeout_s: Seconds = Field(default=2, description="Seconds that one delivery may take")
+    retries: int = Field(default=3, ge=0, description="Further attempts for an event that was not taken")
+    max_queue: Count = Field(default=100, description="Most events that wait; more are dropped and counted")
+
+
 class Telemetry(Model):
     access_log: AccessLogFormat = Field(
         default="json", description="Format of the access log on stdout", examples=["combined"]
+    )
+    webhook: Webhook | None = Field(
+        default=None,
+        description="Told of every breaker, seam and endpoint that changes its state",
+        examples=[{"url": "https://chat.example/hooks/fig"}],
     )
 
 
@@ -168,10 +189,57 @@ class UpstreamTls(Model):
     )
 
 
+class Health(Model):
+    path: str = Field(description="Path asked by GET; 200 to 399 is healthy", examples=["/healthz"])
+    interval_s: Seconds = Field(default=5, description="Seconds between two probes of an endpoint")
+    timeout_s: Seconds = Field(default=1, description="Seconds that a probe may take")
+    unhealthy_after: Count = Field(default=2, description="Failed probes in a row that take an endpoint out")
+    healthy_after: Count = Field(default=1, description="Good probes in a row that bring it back")
+
+
+class Discovery(Model):
+    registry: str | None = Field(
+        default=None,
+        description="Base URL of a registry that speaks Consul's HTTP API",
+        examples=["http://127.0.0.1:8500"],
+    )
+    service: str | None = Field(default=None, description="Name of the service there", examples=["catalog"])
+    token: str = Field(
+        default="", repr=False, description="Sent to the registry as X-Consul-Token", examples=["${CONSUL_TOKEN:-}"]
+    )
+    dns: str | None = Field(
+        default=None,
+        description="http://HOST:PORT or https://HOST:PORT: each A and AAAA record of HOST is an endpoint",
+        examples=["http://catalog.internal:8101"],
+    )
+    scheme: Literal["http", "https"] = Field(default="http", description="How endpoints from a registry are spoken to")
+    refresh_s: Seconds = Field(
+        default=30, description="Longest time in seconds until it is asked again, also where a TTL is longer"
+    )
+
+    @property
+    def source(self) -> str:
+        """Whom the endpoints come from, as people read it; equal for equal sources. Without the token."""
+        if self.dns is not None:
+            return f"dns {self.dns}"
+        return f"registry {self.registry} {self.service} {self.scheme}"
+
+
+def _endpoints_kind(value: Any) -> str:
+    return DISCOVERY if isinstance(value, (dict, Discovery)) else LISTED
+
+
+# Tags stand in the place of an error too; `shape` takes them out there.
+LISTED, DISCOVERY = "(list)", "(discovery)"
+
+
 class UpstreamConfig(Model):
-    endpoints: tuple[str, ...] = Field(
-        min_length=1,
-        description="Where it listens: http://HOST:PORT, or https:// for all of them; at least one",
+    endpoints: Annotated[
+        Annotated[tuple[str, ...], Field(min_length=1), Tag(LISTED)] | Annotated[Discovery, Tag(DISCOVERY)],
+        Discriminator(_endpoints_kind),
+    ] = Field(
+        description="Where it listens: a list of http://HOST:PORT, or https:// for all of them; or {registry, service}"
+        " or {dns} to be told",
         examples=[["http://127.0.0.1:8101"]],
     )
     host: str = Field(
@@ -180,14 +248,40 @@ class UpstreamConfig(Model):
         examples=["preserve", "endpoint", "catalog.internal"],
     )
     timeouts: UpstreamTimeouts = Field(default=UpstreamTimeouts(), description="How long this upstream may take")
+    max_in_flight: Count | None = Field(
+        default=None,
+        description="Bulkhead: most requests at once, bodies and tunnels included; null is no limit",
+        examples=[20],
+    )
+    max_queue: int | None = Field(
+        default=None,
+        ge=0,
+        description="Most requests that wait for a place, first come first served; null is as many as `max_in_flight`",
+        examples=[20],
+    )
+    queue_s: Seconds = Field(default=0.1, description="Longest wait for a place in seconds, then 503")
+    health: Health | None = Field(
+        default=None, description="Active probes of each endpoint; without it none", examples=[{"path": "/healthz"}]
+    )
     tls: UpstreamTls | None = Field(
         default=None, description="How the certificate of https:// endpoints is verified", examples=[{"ca": "ca.pem"}]
     )
 
     @property
+    def listed(self) -> tuple[str, ...]:
+        """The endpoints that the file names itself; none where it names who knows them."""
+        return () if isinstance(self.endpoints, Discovery) else self.endpoints
+
+    @property
+    def discovery(self) -> Discovery | None:
+        return self.endpoints if isinstance(self.endpoints, Discovery) else None
+
+    @property
     def secure(self) -> bool:
         """Whether its endpoints are https; validation holds them all to one scheme."""
-        return is_https(self.endpoints[0])
+        if not isinstance(self.endpoints, Discovery):
+            return is_https(self.endpoints[0])
+        return is_https(self.endpoints.dns) if self.endpoints.dns is not None else self.endpoints.scheme == "https"
 
 
 class Policy(Model):
@@ -201,6 +295,98 @@ class Rewrite(Model):
         default="", description="Removed from the start of the path, at a segment border only", examples=["/api"]
     )
     add_prefix: str = Field(default="", description="Put before the path", examples=["/v2"])
+
+
+class Breaker(Model):
+    enabled: bool = Field(default=True, description="false: this side has no breaker")
+    failures: Count | None = Field(
+        default=5, description="Failures within the window that open it; null: only the ratio counts"
+    )
+    window_s: Annotated[float, Field(ge=0.1)] = Field(
+        default=10, description="Length of the sliding window in seconds, at least 0.1"
+    )
+    failure_ratio: Ratio | None = Field(
+        default=0.5, description="Share of failures within the window that opens it; null: only the number counts"
+    )
+    min_requests: Count = Field(
+        default=20, description="Requests within the window below which a ratio without a number opens nothing"
+    )
+    slow_call_s: Seconds | None = Field(
+        default=None, description="Answers whose head takes longer are slow; null: none is", examples=[1]
+    )
+    slow_ratio: Ratio | None = Field(
+        default=None, description="Share of slow answers within the window that opens it", examples=[0.8]
+    )
+    open_s: Seconds = Field(default=30, description="Seconds for which it stays open before it probes")
+    open_max_s: Seconds | None = Field(
+        default=None,
+        description="Each opening after a failed probe lasts twice as long, up to this; null: always `open_s`",
+        examples=[300],
+    )
+    half_open_requests: Count = Field(default=1, description="Probes that must all succeed to close it")
+    status: tuple[ServerError, ...] = Field(
+        default=(),
+        description="Answers of the upstream that count as failures; empty is every 5xx",
+        examples=[[500, 502, 503, 504]],
+    )
+
+
+class Retry(Model):
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(default=1, description="Further attempts at most")
+    on: tuple[RetryOn, ...] = Field(
+        default=("connect", "reset"),
+        description="connect: any method; reset before a byte of the answer: idempotent methods only",
+        examples=[["connect", "reset"]],
+    )
+    status: tuple[Refusal, ...] = Field(
+        default=(),
+        description="Answers that are asked for again, idempotent methods only; Retry-After is honoured",
+        examples=[[503]],
+    )
+    retry_after_max_s: Seconds = Field(
+        default=1, description="Longest Retry-After in seconds that is waited for; a longer one ends the attempts"
+    )
+    idempotent_header: str | None = Field(
+        default=None,
+        description="A request of any method that carries this header may be repeated",
+        examples=["idempotency-key"],
+    )
+    budget_percent: Annotated[float, Field(ge=0, le=100)] = Field(
+        default=20, description="Further attempts per hundred requests of the upstream, beside three"
+    )
+
+
+class StaticAnswer(Model):
+    status: Annotated[int, Field(ge=200, le=599)] = Field(default=200, description="Status of the answer")
+    content_type: str = Field(default="application/json", description="Its Content-Type")
+    body: str = Field(
+        default="", description="Its body", examples=['{"status":"pending","message":"Payment queued for retry"}']
+    )
+
+
+class Fallback(Model):
+    to: FallbackWord | None = Field(
+        default=None, description="Who answers for the extracted side where that is safe; null is legacy"
+    )
+    static: StaticAnswer | None = Field(
+        default=None, description="A fixed answer instead", examples=[{"status": 200, "body": "{}"}]
+    )
+    status: tuple[ServerError, ...] = Field(
+        default=(500, 502, 503, 504), description="Answers of the extracted side that safe methods fall back on"
+    )
+    max_in_flight: Count = Field(
+        default=20, description="Most requests at once that fall back; more get the failure itself"
+    )
+
+
+def _spelled_out(value: Any) -> Any:
+    """`fallback: legacy` and `fallback: none` are short for `{to: …}`."""
+    return {"to": value} if value in get_args(FallbackWord) else value
+
+
+FallbackOrWord = Annotated[
+    Fallback | None, BeforeValidator(_spelled_out, json_schema_input_type=FallbackWord | Fallback | None)
+]
 
 
 class Force(Model):
@@ -229,6 +415,15 @@ class RouteConfig(Model):
         default={}, description="Regular expressions that whole {name} segments must match", examples=[{"id": "[0-9]+"}]
     )
     rewrite: Rewrite | None = Field(default=None, description="Replaces the seam's rewrite for this route")
+    breaker: Breaker | None = Field(
+        default=None, description="A breaker of this route's own in place of the seam's", examples=[{"failures": 3}]
+    )
+    retry: Retry | None = Field(
+        default=None, description="Replaces the seam's retry for this route", examples=[{"retries": 0}]
+    )
+    fallback: FallbackOrWord = Field(
+        default=None, description="Replaces the seam's fallback for this route", examples=["none"]
+    )
     max_body_bytes: int | None = Field(
         default=None, ge=0, description="Longest request body in bytes on this route; null is the server's limit"
     )
@@ -273,6 +468,22 @@ class SeamConfig(Model):
     deadline_s: Seconds = Field(
         default=60, description="Seconds from request complete to final response head, over all attempts"
     )
+    fallback: FallbackOrWord = Field(
+        default=None,
+        description="Who answers when the extracted side cannot; without it legacy, in stage retired nobody",
+        examples=["legacy", "none", {"to": "legacy", "max_in_flight": 20}],
+    )
+    breaker: Breaker | None = Field(
+        default=None,
+        description="Breaker of the extracted side; without it one with the defaults",
+        examples=[{"failures": 5, "open_s": 30}],
+    )
+    legacy_breaker: Breaker | None = Field(
+        default=None, description="Breaker of the legacy side; without it none", examples=[{"failures": 20}]
+    )
+    retry: Retry | None = Field(
+        default=None, description="Further attempts at the same upstream; without it none", examples=[{"retries": 1}]
+    )
 
     @property
     def declared_stage(self) -> Stage:
@@ -308,7 +519,9 @@ class Settings(Model):
         description="What survives a restart: sqlite:PATH (from this file's folder) or memory",
         examples=["sqlite:var/fig.db", "memory"],
     )
-    telemetry: Telemetry = Field(default=Telemetry(), description="What is written about requests")
+    telemetry: Telemetry = Field(
+        default=Telemetry(), description="What is written about requests, and who is told of events"
+    )
     upstreams: dict[str, UpstreamConfig] = Field(default={}, description="Named places that requests go to")
     default: str | None = Field(
         default=None,

@@ -7,7 +7,8 @@ again; so the checks that follow see every sound key. Knows nothing of what keys
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from typing import Any
+from itertools import chain
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -15,11 +16,19 @@ from pydantic_core import ErrorDetails
 from proxy.config.document import Interpolated
 from proxy.config.finding import Finding, did_you_mean, dotted, lineage
 from proxy.config.model import (
+    DISCOVERY,
+    LISTED,
     Admin,
+    Breaker,
+    Discovery,
     Drain,
+    Fallback,
+    FallbackWord,
     Force,
+    Health,
     Limits,
     Policy,
+    Retry,
     Rewrite,
     RouteConfig,
     SeamConfig,
@@ -27,10 +36,12 @@ from proxy.config.model import (
     ServerTimeouts,
     ServerTls,
     Settings,
+    StaticAnswer,
     Telemetry,
     UpstreamConfig,
     UpstreamTimeouts,
     UpstreamTls,
+    Webhook,
 )
 
 Loc = tuple[str | int, ...]
@@ -44,7 +55,10 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "server.drain": Drain,
     "admin": Admin,
     "telemetry": Telemetry,
+    "telemetry.webhook": Webhook,
     "upstreams.*": UpstreamConfig,
+    "upstreams.*.endpoints": Discovery,
+    "upstreams.*.health": Health,
     "upstreams.*.timeouts": UpstreamTimeouts,
     "upstreams.*.tls": UpstreamTls,
     "policy": Policy,
@@ -53,6 +67,17 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "seams.*.force": Force,
     "seams.*.routes[]": RouteConfig,
     "seams.*.routes[].rewrite": Rewrite,
+    "seams.*.legacy_breaker": Breaker,
+    **{
+        f"{holder}.{key}": model
+        for holder in ("seams.*", "seams.*.routes[]")
+        for key, model in (
+            ("breaker", Breaker),
+            ("retry", Retry),
+            ("fallback", Fallback),
+            ("fallback.static", StaticAnswer),
+        )
+    },
 }
 """Which model reads which mapping of a file."""
 
@@ -60,9 +85,8 @@ NOT_AVAILABLE: Mapping[str, frozenset[str]] = {
     "": frozenset({"auth", "rate_limits", "workers"}),
     "server": frozenset({"workers"}),
     "telemetry": frozenset({"metrics", "traces"}),
-    "upstreams.*": frozenset({"health", "max_in_flight", "max_queue", "queue_s"}),
-    "seams.*": frozenset({"auth", "breaker", "fallback", "legacy_breaker", "rate_limit", "retry", "shadow"}),
-    "seams.*.routes[]": frozenset({"auth", "breaker", "fallback", "rate_limit", "retry"}),
+    "seams.*": frozenset({"auth", "rate_limit", "shadow"}),
+    "seams.*.routes[]": frozenset({"auth", "rate_limit"}),
 }
 """Keys whose meaning is settled, but not built."""
 
@@ -70,13 +94,31 @@ _STAND_INS: Mapping[str, Any] = {
     "version": 1,
     "server.tls.certificate": "",
     "server.tls.key": "",
+    "telemetry.webhook.url": "",
     "upstreams.*.endpoints": ("",),
+    "upstreams.*.health.path": "/",
     "seams.*.routes": ({"path": "/"},),
     "seams.*.routes[]": {"path": "/"},
     "seams.*.routes[].path": "/",
     "seams.*.force.header": "",
     "seams.*.force.allow_from": ("",),
+    "seams.*.legacy_breaker.status[]": 500,
+    **{
+        f"{holder}.{key}": value
+        for holder in ("seams.*", "seams.*.routes[]")
+        for key, value in (
+            ("breaker.status[]", 500),
+            ("retry.on[]", "connect"),
+            ("retry.status[]", 503),
+            ("fallback.status[]", 500),
+        )
+    },
 }
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "seams.*.fallback": get_args(FallbackWord),
+    "seams.*.routes[].fallback": get_args(FallbackWord),
+}
+"""Mappings that may also be one of these words."""
 _MAPPING_TYPES = frozenset({"model_type", "model_attributes_type", "dict_type"})
 _WHOLE_TYPES = frozenset({"int_type", "int_from_float", "int_parsing_size"})
 _RANGES = {"greater_than": "more than", "greater_than_equal": "at least", "less_than_equal": "at most"}
@@ -86,25 +128,47 @@ _OPERANDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than_equal"
 def shape(
     data: dict[str, Any], broken: Set[str], interpolated: Mapping[str, Interpolated]
 ) -> tuple[Settings, list[Finding], set[str]]:
-    """The settings without their broken parts, what is wrong with those, and every broken path.
+    """The settings without their broken parts, what is wrong with those, and every broken path. That a misspelt key is
+    not there counts as broken too.
 
     `broken` are the paths known to be void before. An interpolated value that was typed where the model wants a string
     is taken as its text.
     """
     findings = list(_true_version(data))
     void, texts = set(broken) | {finding.path for finding in findings}, dict[str, str]()
+    meant: set[str] = set()
     while True:
         try:
-            return Settings.model_validate(_without(data, void, texts), strict=True), findings, void
+            return Settings.model_validate(_without(data, void, texts), strict=True), findings, void | meant
         except ValidationError as error:
             known = len(void) + len(texts)
-            errors = error.errors(include_url=False)
+            errors = [_untagged(details) for details in error.errors(include_url=False)]
+            meant.update(chain.from_iterable(_meant(details, data) for details in errors))
             for details in sorted(errors, key=lambda details: -len(details["loc"])):
                 _judge(details, findings, void, texts, interpolated)
             if len(void) + len(texts) == known:
                 void.update(dotted(details["loc"]) for details in errors)
             if len(void) + len(texts) == known:
                 raise
+
+
+def _untagged(details: ErrorDetails) -> ErrorDetails:
+    """Its place as a file has it, without the tag of the alternative that was tried."""
+    loc = details["loc"]
+    tagged = kind(loc[:3]) == "upstreams.*.endpoints" and loc[3:4] in ((LISTED,), (DISCOVERY,))
+    return {**details, "loc": (*loc[:3], *loc[4:])} if tagged else details
+
+
+def _meant(details: ErrorDetails, data: dict[str, Any]) -> Iterator[str]:
+    """The paths of the keys that an unknown one may stand for, as far as they are not there too."""
+    *above, key = details["loc"]
+    if details["type"] == "extra_forbidden":
+        there: Any = data
+        for step in above:
+            there = there[step]
+        for name in MODELS[kind(above)].model_fields:
+            if name not in there and did_you_mean(str(key), (name,)):
+                yield dotted((*above, name))
 
 
 def _true_version(data: dict[str, Any]) -> Iterator[Finding]:
@@ -125,9 +189,20 @@ def _judge(
     if details["type"] == "string_type" and path in interpolated and path not in texts:
         texts[path] = interpolated[path].text
     elif not any(inner.startswith((f"{path}.", f"{path}[")) for inner in void):
-        secret = interpolated.get(path)
-        findings.append(_finding(details, path, secret.expression if secret else show(details["input"])))
+        findings.append(_finding(details, path, show(_public(details["loc"], details["input"], interpolated))))
         void.add(path)
+
+
+def _public(loc: Loc, value: Any, interpolated: Mapping[str, Interpolated]) -> Any:
+    """The value with expressions in place of what came out of them, which may be secret."""
+    secret = interpolated.get(dotted(loc))
+    if secret is not None:
+        return secret.expression
+    if isinstance(value, dict):
+        return {key: _public((*loc, key), item, interpolated) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_public((*loc, i), item, interpolated) for i, item in enumerate(value))
+    return value
 
 
 def kind(loc: Iterable[str | int]) -> str:
@@ -193,8 +268,14 @@ def _extra(loc: Loc, path: str) -> Finding:
 
 
 def _example(loc: Loc) -> str:
-    examples = MODELS[kind(loc[:-1])].model_fields[str(loc[-1])].examples or ()
+    examples = _examples(loc)
     return f": add for example `{loc[-1]}: {show(examples[0])}`" if examples else ""
+
+
+def _examples(loc: Loc) -> list[Any]:
+    model = MODELS.get(kind(loc[:-1]))
+    field = None if model is None else model.model_fields.get(str(loc[-1]))
+    return [] if field is None else field.examples or []
 
 
 def _range(details: ErrorDetails, shown: str) -> str:
@@ -212,9 +293,9 @@ def _range(details: ErrorDetails, shown: str) -> str:
 def _type(details: ErrorDetails, shown: str) -> str:
     error, value = details["type"], details["input"]
     if error in _MAPPING_TYPES:
-        return f"must be a mapping, not {shown}"
+        return _mapping(details["loc"], value, shown)
     if error == "tuple_type":
-        return f"must be a list, not {shown}{_as_list(value, shown)}"
+        return f"must be a list, not {shown}{_as_list(details['loc'], value, shown)}"
     if error == "string_type":
         return f"must be a string, not {shown}{_quoted(value, shown)}"
     if error == "bool_type":
@@ -223,7 +304,22 @@ def _type(details: ErrorDetails, shown: str) -> str:
     return f"must be {number}, not {shown}{_unquoted(value)}"
 
 
-def _as_list(value: Any, shown: str) -> str:
+def _mapping(loc: Loc, value: Any, shown: str) -> str:
+    words = _WORDS.get(kind(loc), ())
+    wanted = ", ".join(words) + " or a mapping" if words else "a mapping"
+    if words and isinstance(value, str) and (hint := did_you_mean(value, words)):
+        return f"must be {wanted}, not {shown}{hint}"
+    model = MODELS.get(kind(loc))
+    if isinstance(value, bool) and model is not None and "enabled" in model.model_fields:
+        return f"must be {wanted}, not {shown}: write {{enabled: {shown}}}"
+    examples = _examples(loc)
+    return f"must be {wanted}, not {shown}" + (f": write for example {show(examples[0])}" if examples else "")
+
+
+def _as_list(loc: Loc, value: Any, shown: str) -> str:
+    examples = _examples(loc)
+    if examples and type(value) is not type(examples[0][0]):
+        return f": write for example {show(examples[0])}"
     return "" if value is None or isinstance(value, dict) else f": write [{shown}]"
 
 

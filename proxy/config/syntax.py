@@ -21,10 +21,16 @@ _PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9a-z/-]+", re.ASCII)
 _SEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}", re.ASCII)
 _UPSTREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
+_TOKENS = _TOKEN.pattern
+_MEDIA_TYPE = re.compile(rf"{_TOKENS}/{_TOKENS}( *;[\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
 _FIELD_VALUE = re.compile(r"[^\x00-\x20\x7f]([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?|")
 _PREFIX = re.compile(r"/[^\x00-\x20\x7f?#\\]*")
 _SELECTOR = re.compile(r"(jwt|header|cookie|path)\.(.*)", re.DOTALL)
 _SELECTOR_KINDS = ("jwt.", "api_key", "header.", "cookie.", "path.", "client_ip")
+_EVERYWHERE = frozenset(
+    {"accept", "accept-encoding", "accept-language", "connection", "content-length", "content-type", "cookie", "host"}
+    | {"transfer-encoding", "user-agent"}
+)
 _NEVER_FORCE = frozenset({"authorization", "connection", "content-length", "cookie", "host", "transfer-encoding"})
 
 
@@ -51,6 +57,46 @@ def endpoint_problem(url: str) -> str | None:
         needed = "a host and a port from 1 to 65535 are needed"
         return f"`{url}` is not http://HOST:PORT or https://HOST:PORT: {needed}"
     return None
+
+
+def url_problem(key: str, url: str) -> str | None:
+    """Of an address that fig calls by itself. The text is not repeated, for it may hold a secret: `key` names it."""
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest)[0]
+    if scheme not in ("http", "https") or not rest:
+        return f"`{key}` must start with http:// or https://"
+    if "@" in authority:
+        return f"`{key}` has a user or password, which is refused: leave them out"
+    if not re.fullmatch(r"[\x21-\x7e]+", url):
+        return f"`{key}` holds spaces, control or non-ASCII characters: write them as %XX"
+    host, colon, port = authority.rpartition(":") if re.search(r":[0-9]*$", authority) else (authority, "", "")
+    if not _is_findable(host) or (colon and not (_is_port(port) and int(port))):
+        return f"`{key}` needs a host, and a port from 1 to 65535 if any: write for example https://HOST:PORT/PATH"
+    return None
+
+
+def base_url_problem(key: str, url: str) -> str | None:
+    """Of an address that paths are put behind. The text is not repeated."""
+    if "?" in url or "#" in url:
+        return f"`{key}` has a query, but paths are put behind it: leave out ? and #"
+    return url_problem(key, url)
+
+
+def _is_findable(host: str) -> bool:
+    """A name, or an address whose brackets hold one of IPv6."""
+    if not _HOST.fullmatch(host):
+        return False
+    if not host.startswith("["):
+        return _has_sound_labels(host)
+    try:
+        ipaddress.IPv6Address(host[1:-1])
+    except ValueError:
+        return False
+    return True
+
+
+def _is_port(digits: str) -> bool:
+    return 0 < len(digits) <= 5 and int(digits) <= 65535
 
 
 def upgrade_problem(protocol: str) -> str | None:
@@ -95,13 +141,13 @@ def upstream_host_problem(text: str) -> str | None:
     if text in ("preserve", "endpoint"):
         return None
     host, colon, port = text.rpartition(":") if re.search(r":[0-9]+$", text) else (text, "", "")
-    if not _HOST.fullmatch(host) or (colon and int(port) > 65535):
+    if not _HOST.fullmatch(host) or (colon and not _is_port(port)):
         return f"`{text}` is not a host: write preserve, endpoint, or a name with or without :PORT"
     return None
 
 
-def admin_token_problem(text: str) -> str | None:
-    """Of the admin token, which is never repeated."""
+def token_problem(text: str) -> str | None:
+    """Of a token, which is never repeated."""
     if not re.fullmatch(r"[\x21-\x7e]*", text):
         return "`token` holds spaces, control or non-ASCII characters, which no header can carry: choose another"
     return None
@@ -140,6 +186,18 @@ def field_value_problem(value: str) -> str | None:
     if not _FIELD_VALUE.fullmatch(value):
         return "no header arrives with control characters or with spaces around its value: leave them out"
     return None
+
+
+def repeatable_header_problem(name: str) -> str | None:
+    """Of a header that declares a request repeatable."""
+    if name.lower() in _EVERYWHERE:
+        return f"`{name}` is in requests anyway, and each POST would be repeated: write for example idempotency-key"
+    return header_problem(name)
+
+
+def media_type_problem(text: str) -> str | None:
+    """RFC 9110 8.3.1; parameters are not looked into."""
+    return None if _MEDIA_TYPE.fullmatch(text) else f"`{text}` is not a media type: write for example application/json"
 
 
 def force_header_problem(name: str) -> str | None:

@@ -31,11 +31,15 @@ Codes of problems, stable; all are errors but those marked w (warning), which le
     FIG115  unknown upstream
     FIG116  http and https endpoints in one upstream
     FIG117  `tls` of an upstream without https
-    FIG118  `tls.server_name`
-    FIG121  certificate, key or CA file cannot be read
-    FIG122  no PEM certificate or key in it
+    FIG118  `tls.server_name`                           FIG231  breaker that contradicts itself
+    FIG121  certificate, key or CA file cannot be read  FIG232  retry
+    FIG122  no PEM certificate or key in it             FIG233  fallback
     FIG123  key does not fit the certificate
   w FIG124  certificate has expired, or is not valid yet
+    FIG131  queue without a bulkhead, or a wait without a queue
+    FIG132  health probe
+    FIG133  discovery of endpoints
+    FIG135  webhook
 
 Every check yields all that it finds. A finding names in `needs` the other keys that it rests on.
 """
@@ -47,7 +51,7 @@ from collections.abc import Callable, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 
-from proxy.config import syntax
+from proxy.config import resilience, syntax
 from proxy.config.finding import Finding, did_you_mean
 from proxy.config.model import (
     RouteConfig,
@@ -99,7 +103,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     server, admin = settings.server, settings.admin
     yield from _single("server.listen", "FIG101", syntax.listen_problem(server.listen))
     yield from _single("admin.listen", "FIG101", syntax.listen_problem(admin.listen))
-    yield from _single("admin.token", "FIG104", syntax.admin_token_problem(admin.token))
+    yield from _single("admin.token", "FIG104", syntax.token_problem(admin.token))
     yield from _each("server.trusted_proxies", "FIG105", server.trusted_proxies, syntax.network_problem)
     yield from _each("server.upgrades", "FIG107", server.upgrades, syntax.upgrade_problem)
     data_at, admin_at = _address(server.listen), _address(admin.listen)
@@ -112,6 +116,8 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _top_level(settings: Settings) -> Iterator[Finding]:
+    if settings.telemetry.webhook is not None:
+        yield from resilience.check_webhook("telemetry.webhook", settings.telemetry.webhook)
     yield from _single("store", "FIG106", None if _later_store(settings) else syntax.store_problem(settings.store))
     if _later_store(settings):
         yield Finding("store", "FIG007", "a Redis store is not available yet: write sqlite:PATH or memory")
@@ -147,22 +153,27 @@ def _upstream(settings: Settings, name: str, upstream: UpstreamConfig) -> Iterat
         yield Finding(path, "FIG201", problem, at_key=True)
     yield from _single(f"{path}.host", "FIG114", syntax.upstream_host_problem(upstream.host))
     seen: dict[tuple[str, int], int] = {}
-    for i, url in enumerate(upstream.endpoints):
+    for i, url in enumerate(upstream.listed):
         yield from _endpoint(settings, f"{path}.endpoints[{i}]", url, seen, i)
+    if upstream.discovery is not None and upstream.discovery.dns is not None:
+        yield from _dns(settings, f"{path}.endpoints.dns", upstream.discovery.dns)
     yield from _schemes(path, upstream)
+    yield from resilience.check_upstream(path, upstream)
 
 
 def _schemes(path: str, upstream: UpstreamConfig) -> Iterator[Finding]:
-    urls = upstream.endpoints
+    urls = upstream.listed
     for i, url in enumerate(urls):
         if "://" in url and "://" in urls[0] and is_https(url) != is_https(urls[0]):
             message = f"`{url}` and `{urls[0]}` differ in http and https: give each its own upstream"
             yield Finding(f"{path}.endpoints[{i}]", "FIG116", message, needs=(f"{path}.endpoints[0]",))
     if upstream.tls is None:
         return
-    if not any(map(is_https, urls)):
-        message = "`tls` has no meaning for http:// endpoints: write https://, or remove it"
-        yield Finding(f"{path}.tls", "FIG117", message, needs=(f"{path}.endpoints",), at_key=True)
+    if not (any(map(is_https, urls)) or (upstream.discovery is not None and upstream.secure)):
+        told = upstream.discovery is not None and upstream.discovery.dns is None
+        message = f"`tls` has no meaning for http:// endpoints: write {'`scheme: https`' if told else 'https://'}, "
+        needs = tuple(f"{path}.endpoints{key}" for key in ("", ".scheme", ".registry", ".dns"))
+        yield Finding(f"{path}.tls", "FIG117", f"{message}or remove it", needs=needs, at_key=True)
     if upstream.tls.server_name is not None:
         at = f"{path}.tls.server_name"
         yield from _single(at, "FIG118", syntax.server_name_problem(upstream.tls.server_name))
@@ -178,6 +189,14 @@ def _endpoint(
     first = seen.setdefault((host.lower(), port), position)
     if first != position:
         yield Finding(path, "FIG112", f"`{url}` stands here twice, first as endpoints[{first}]: remove one")
+    yield from _own_address(settings, path, url, host, port)
+
+
+def _dns(settings: Settings, path: str, url: str) -> Iterator[Finding]:
+    try:
+        host, port = split_endpoint(url)
+    except ValueError:
+        return  # `resilience` says so
     yield from _own_address(settings, path, url, host, port)
 
 
@@ -203,6 +222,7 @@ def _seam(settings: Settings, name: str, seam: SeamConfig) -> Iterator[Finding]:
     yield from _seam_values(path, seam)
     yield from _deadline(settings, path, seam)
     yield from _requires(settings, name, seam)
+    yield from resilience.check_seam(settings, path, seam)
     for i, route in enumerate(seam.routes):
         yield from _route(f"{path}.routes[{i}]", seam, route)
 

@@ -19,16 +19,26 @@ from proxy.errors import BadRequest
 from proxy.messages import RequestHead
 from proxy.routing.match import CompiledRoute
 from proxy.routing.path import canonical
+from proxy.routing.resilience import (
+    BreakerRule,
+    FallbackRule,
+    RetryRule,
+    Side,
+    extracted_breakers,
+    fallbacks,
+    legacy_breaker,
+    retries,
+)
 from proxy.routing.split import BUCKETS, Selector, bucketer, compile_selector, sticky_key, sticky_value, threshold
 
-Side = Literal["legacy", "extracted"]
 Reason = Literal["rolled_back", "retired", "forced", "stage", "bucket", "default"]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Who answers and why. `rewrite` is what the target needs on that side: never anything on legacy.
-    `deadline_s` is the seam's: from request complete to the final response head."""
+    `deadline_s` is the seam's: from request complete to the final response head. `fallback` is there where another may
+    answer for this side; `instead` is then the Decision for legacy, with the same reason."""
 
     seam: str
     side: Side
@@ -36,6 +46,10 @@ class Decision:
     reason: Reason
     rewrite: Rewrite | None
     deadline_s: float = inf
+    breaker: BreakerRule | None = None
+    retry: RetryRule | None = None
+    fallback: FallbackRule | None = None
+    instead: Decision | None = None
 
 
 ByRoute = tuple[Decision, ...]
@@ -87,7 +101,7 @@ def plan(name: str, seam: SeamConfig, *, stage: Stage, percent: float, latched: 
 
     `percent` (0-100) counts only in canary. Raises ValueError for a selector that `config.load` would have refused.
     """
-    sides = _Sides(name, seam)
+    sides = _Sides(name, seam, stage == "retired")
     limit = threshold(percent)
     return SeamPlan(
         seam=name,
@@ -153,26 +167,50 @@ class _Sides:
 
     name: str
     seam: SeamConfig
+    retired: bool
 
     @property
     def split(self) -> bool:
         return self.seam.extracted is not None
 
     def legacy(self, reason: Reason) -> ByRoute:
-        if self.seam.legacy is None:
+        seam, upstream = self.seam, self.seam.legacy
+        if upstream is None:
             raise ValueError(f"seam {self.name!r} has no legacy upstream; name one, or set `default`")
-        return (Decision(self.name, "legacy", self.seam.legacy, reason, None, self.seam.deadline_s),) * len(
-            self.seam.routes
+        breaker = legacy_breaker(self.name, seam)
+        return tuple(
+            Decision(self.name, "legacy", upstream, reason, None, seam.deadline_s, breaker, retry)
+            for retry in retries(seam)
         )
 
     def extracted(self, reason: Reason) -> ByRoute:
         """Of a seam that was never cut, the legacy side."""
-        upstream = self.seam.extracted
+        seam, upstream = self.seam, self.seam.extracted
         if upstream is None:
             return self.legacy("stage")
-        rewrites = (route.rewrite or self.seam.rewrite for route in self.seam.routes)
+        rewrites = (route.rewrite or seam.rewrite for route in seam.routes)
+        rules = zip(
+            rewrites,
+            extracted_breakers(self.name, seam),
+            retries(seam),
+            fallbacks(self.name, seam, self.retired),
+            self.legacy(reason),
+            strict=True,
+        )
         return tuple(
-            Decision(self.name, "extracted", upstream, reason, rewrite, self.seam.deadline_s) for rewrite in rewrites
+            Decision(
+                self.name,
+                "extracted",
+                upstream,
+                reason,
+                rewrite,
+                seam.deadline_s,
+                breaker,
+                retry,
+                fallback,
+                legacy if fallback is not None and fallback.legacy else None,
+            )
+            for rewrite, breaker, retry, fallback, legacy in rules
         )
 
 

@@ -18,7 +18,7 @@ from proxy.errors import StoreError, VersionMismatch
 from proxy.snapshot import Latch, Override, SeamRecord
 
 T = TypeVar("T")
-Action = Literal["shift", "rollback", "resume", "reset", "absorb", "reload"]
+Action = Literal["shift", "rollback", "resume", "reset", "absorb", "reload", "breaker"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class AccessEntry:
 
     `path` is the raw request target with its query, `version` the HTTP version as `1.1`, `status` what the client got
     (499: it left first), `upstream_s` the time from the first attempt to the final head, None where nothing was asked.
+    `side` answered; `fallback` is the cause why it was not the side decided on, `attempts` counts over both.
     """
 
     at: float
@@ -64,6 +65,8 @@ class AccessEntry:
     upstream: str | None
     reason: str | None
     cause: str | None
+    fallback: str | None
+    attempts: int
     user_agent: bytes | None
     referer: bytes | None
 
@@ -229,6 +232,8 @@ class JsonLine:
                 "upstream": entry.upstream,
                 "reason": entry.reason,
                 "cause": entry.cause,
+                "fallback": entry.fallback,
+                "attempts": entry.attempts,
                 "ua": None if agent is None else agent.decode("ascii", "backslashreplace"),
             }
         )

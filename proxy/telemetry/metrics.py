@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -16,14 +17,16 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from proxy.errors import UpstreamError
-from proxy.events import Event, Reloaded, ReloadFailed, StoreFailed
+from proxy.events import BreakerChanged, Event, Reloaded, ReloadFailed, StoreFailed
 from proxy.exchange import Exchange
 from proxy.upstreams.tunnels import Tunnels
+from proxy.upstreams.upstream import Upstream
 
 # Advice of the OpenTelemetry HTTP conventions, seconds.
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-NOBODY = "none"  # seam and side of what no route claimed
+NOBODY = "none"  # seam and side of what no route claimed; side of what fig answered itself
+BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class SideMeter:
@@ -51,18 +54,24 @@ class Gauges:
     def __init__(
         self,
         seams: Callable[[], Iterable[tuple[str, float, float, bool]]],
-        in_flight: Callable[[], Iterable[tuple[str, int, int]]],
+        breakers: Callable[[], Iterable[tuple[str, str, str, str]]],
+        upstreams: Callable[[], Iterable[Upstream]],
         connections: Callable[[], tuple[int, int]],
         tunnels: Tunnels,
         handshakes_failed: Callable[[], int],
         lag: Callable[[], tuple[float, int]],
+        webhook: Callable[[], tuple[int, int, int]],
+        monotonic: Callable[[], float],
     ) -> None:
         self.seams = seams
-        self.in_flight = in_flight
+        self.breakers = breakers
+        self.upstreams = upstreams
         self.connections = connections
         self.tunnels = tunnels
         self.handshakes_failed = handshakes_failed
         self.lag = lag
+        self.webhook = webhook
+        self.monotonic = monotonic
 
 
 class Metrics(Collector):
@@ -75,6 +84,9 @@ class Metrics(Collector):
         self._access_dropped = access_dropped
         self._rejected: Counter[str] = Counter()
         self._upstream_errors: Counter[tuple[str, str, str]] = Counter()
+        self._fallbacks: Counter[tuple[str, str]] = Counter()
+        self._fallbacks_refused: Counter[tuple[str, str]] = Counter()
+        self._breaker_transitions: Counter[tuple[str, str, str, str]] = Counter()
         self._store_errors: Counter[str] = Counter()
         self._accept_errors: Counter[str] = Counter()
         self._reload_ok = True
@@ -92,6 +104,8 @@ class Metrics(Collector):
     def record(self, exchange: Exchange, seconds: float) -> None:
         decision, error = exchange.decision, exchange.error
         seam, side = (decision.seam, decision.side) if decision is not None else (exchange.seam or NOBODY, NOBODY)
+        if exchange.said_by_fig:
+            side = NOBODY
         method = exchange.request.method
         if exchange.status == 101 and exchange.upstream_s is not None:
             seconds = exchange.upstream_s  # to the switch; how long a tunnel lives is no latency
@@ -108,6 +122,17 @@ class Metrics(Collector):
         """Something was refused that never became a request."""
         self._rejected[cause] += 1
 
+    def upstream_failed(self, seam: str, side: str, cause: str) -> None:
+        """An exchange that a fallback then saved."""
+        self._upstream_errors[seam, side, cause] += 1
+
+    def fell_back(self, seam: str, cause: str) -> None:
+        self._fallbacks[seam, cause] += 1
+
+    def fallback_refused(self, seam: str, cause: str) -> None:
+        """The fallback's own cap was reached, so the failure stood."""
+        self._fallbacks_refused[seam, cause] += 1
+
     def accept_failed(self, port: str) -> None:
         """The system had no connection to give, for want of descriptors or memory."""
         self._accept_errors[port] += 1
@@ -117,6 +142,8 @@ class Metrics(Collector):
             self._reload_ok = isinstance(event, Reloaded)
         elif isinstance(event, StoreFailed):
             self._store_errors[event.store] += 1
+        elif isinstance(event, BreakerChanged):
+            self._breaker_transitions[event.seam, event.side, event.route, event.to] += 1
 
     def text(self) -> bytes:
         """The text exposition format 0.0.4."""
@@ -160,6 +187,20 @@ class Metrics(Collector):
         for labels, count in self._upstream_errors.items():
             upstream.add_metric(list(labels), count)
         yield upstream
+        for name, text, counts in (
+            ("fig_fallbacks", "Requests of the extracted side that another answered", self._fallbacks),
+            ("fig_fallbacks_refused", "Fallbacks beyond their cap: the failure stood", self._fallbacks_refused),
+        ):
+            family = CounterMetricFamily(name, text, labels=["seam", "cause"])
+            for pair, count in counts.items():
+                family.add_metric(list(pair), count)
+            yield family
+        transitions = CounterMetricFamily(
+            "fig_breaker_transitions", "Changes of a breaker's state", labels=["seam", "side", "route", "to"]
+        )
+        for key, count in self._breaker_transitions.items():
+            transitions.add_metric(list(key), count)
+        yield transitions
         rejected = CounterMetricFamily("fig_rejected", "Requests refused or given up by fig", labels=["cause"])
         for cause, count in self._rejected.items():
             rejected.add_metric([cause], count)
@@ -191,12 +232,11 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
         seen.add_metric([seam], seen_percent)
         latched.add_metric([seam], float(rolled_back))
     yield from (asked, seen, latched)
-    in_flight = GaugeMetricFamily("fig_in_flight", "Requests an upstream is working on", labels=["upstream"])
-    retries = CounterMetricFamily("fig_retries", "Further attempts at an upstream", labels=["upstream", "outcome"])
-    for upstream, count, reconnects in gauges.in_flight():
-        in_flight.add_metric([upstream], count)
-        retries.add_metric([upstream, "stale_connection"], reconnects)
-    yield from (in_flight, retries)
+    state = GaugeMetricFamily("fig_breaker_state", "0 closed, 1 half-open, 2 open", labels=["seam", "side", "route"])
+    for seam, side, route, word in gauges.breakers():
+        state.add_metric([seam, side, route], BREAKER_STATES[word])
+    yield state
+    yield from _upstream_families(list(gauges.upstreams()), gauges.monotonic())
     active, idle = gauges.connections()
     connections = GaugeMetricFamily("fig_connections", "Client connections", labels=["state"])
     connections.add_metric(["active"], active)
@@ -212,6 +252,53 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
     handshakes = CounterMetricFamily("fig_tls_handshakes_failed", "Client connections that ended before TLS was agreed")
     handshakes.add_metric([], gauges.handshakes_failed())
     yield handshakes
+    webhook = CounterMetricFamily("fig_webhook", "Events for the webhook, by what became of them", labels=["outcome"])
+    for outcome, count in zip(("sent", "failed", "dropped"), gauges.webhook(), strict=True):
+        webhook.add_metric([outcome], count)
+    yield webhook
+
+
+def _upstream_families(upstreams: list[Upstream], now: float) -> Iterator[Metric]:
+    in_flight = GaugeMetricFamily("fig_in_flight", "Requests an upstream is working on", labels=["upstream"])
+    queued = GaugeMetricFamily("fig_bulkhead_queued", "Requests that wait for a place", labels=["upstream"])
+    rejected = CounterMetricFamily("fig_bulkhead_rejected", "Requests without a place in time", labels=["upstream"])
+    retries = CounterMetricFamily(
+        "fig_retries", "Requests with further attempts, by how they ended", labels=["upstream", "outcome"]
+    )
+    available = GaugeMetricFamily(
+        "fig_endpoint_available", "Whether an endpoint may be asked", labels=["upstream", "endpoint"]
+    )
+    ejections = CounterMetricFamily(
+        "fig_endpoint_ejections", "Endpoints taken out for gateway errors in a row", labels=["upstream"]
+    )
+    for one in upstreams:
+        name = [one.name]
+        in_flight.add_metric(name, one.in_flight)
+        queued.add_metric(name, one.bulkhead.queued)
+        rejected.add_metric(name, one.bulkhead.rejected)
+        retries.add_metric([one.name, "stale_connection"], one.reconnects)
+        retries.add_metric([one.name, "success"], one.retried[True])
+        retries.add_metric([one.name, "failure"], one.retried[False])
+        retries.add_metric([one.name, "budget_exhausted"], one.budget.refused)
+        ejections.add_metric(name, one.endpoints.ejections)
+        for endpoint in one.endpoints.all:
+            usable = one.endpoints.usable(endpoint, now)
+            available.add_metric([one.name, endpoint.name], float(usable))
+    yield from (in_flight, queued, rejected, retries, available, ejections)
+    yield from _discovery_families(upstreams, now)
+
+
+def _discovery_families(upstreams: list[Upstream], now: float) -> Iterator[Metric]:
+    age = GaugeMetricFamily(
+        "fig_discovery_age_seconds", "Since the last good answer of an upstream's discovery", labels=["upstream"]
+    )
+    errors = CounterMetricFamily("fig_discovery_errors", "Failures of an upstream's discovery", labels=["upstream"])
+    for one in upstreams:
+        endpoints = one.endpoints
+        if endpoints.source is not None:
+            age.add_metric([one.name], inf if endpoints.found_at is None else now - endpoints.found_at)
+            errors.add_metric([one.name], endpoints.failures)
+    yield from (age, errors)
 
 
 def _tunnel_families(tunnels: Tunnels) -> Iterator[Metric]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from proxy.routing.decide import Side
+from proxy.routing.resilience import Side
 from proxy.wire.responder import Switched
 from proxy.wire.timer import TimerWheel
 from proxy.wire.tunnel import End, Tunnel

@@ -1,16 +1,21 @@
-"""A named place requests go: endpoints, their pools, and one exchange with one of them. Knows no seam."""
+"""A named place requests go: its endpoints, its bulkhead, its retry budget, and one exchange. Knows no seam."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
-from dataclasses import dataclass
-from itertools import cycle
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from proxy.config.model import UpstreamConfig
-from proxy.errors import UpstreamReset
+from proxy.errors import ConnectFailed, ConnectTimeout, UpstreamReset
 from proxy.messages import RequestHead, ResponseHead
+from proxy.routing.resilience import IDEMPOTENT
+from proxy.upstreams.bulkhead import Bulkhead
+from proxy.upstreams.endpoints import Endpoint, Endpoints
+from proxy.upstreams.resolve import Address
+from proxy.upstreams.retry import RetryBudget
 from proxy.wire.body import REPLAYABLE, RequestBody
 from proxy.wire.client import Interim, UpstreamConnection
 from proxy.wire.headers import Internal, Shapes, accept_for
@@ -20,51 +25,51 @@ from proxy.wire.timer import TimerWheel
 # Below the shortest common default of servers (gunicorn 2 s is rare behind a proxy; Node, Apache and uvicorn 5 s),
 # so that we let go before they do; a `Keep-Alive: timeout=N` of the upstream replaces it.
 _KEEPALIVE_S = 4.0
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """`authority` is `host:port` as a Host field would have it."""
-
-    pool: EndpointPool
-    authority: bytes
+Chore = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Upstream:
-    """Survives a reload as long as its own configuration keys do not change. `tls` is there where its endpoints are
-    https."""
+    """Of one configuration. A changed one is a new Upstream that takes over from the old (`take_over`): slots in use,
+    retry budget, and the pools and health of endpoints that stay. `chores` run from `start` to `close`.
 
-    def __init__(
-        self,
-        name: str,
-        config: UpstreamConfig,
-        wheel: TimerWheel,
-        own_addresses: frozenset[tuple[str, int]] = frozenset(),
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
+    `reconnects` counts requests that were sent again since their kept connection had ended, `retried` those with
+    further attempts, by whether the last one was good.
+    """
+
+    def __init__(self, name: str, config: UpstreamConfig, endpoints: Endpoints, chores: tuple[Chore, ...] = ()) -> None:
         self.name = name
         self.config = config
-        self.in_flight = 0
+        self.endpoints = endpoints
+        self.bulkhead = Bulkhead(config.max_in_flight, config.max_queue, config.queue_s)
+        self.budget = RetryBudget()
         self.reconnects = 0
-        shapes = Shapes()
-        self.endpoints = tuple(_endpoint(url, config, wheel, own_addresses, shapes, tls) for url in config.endpoints)
-        self.internal = _internal(config.endpoints)
-        self._turn = cycle(self.endpoints)
+        self.retried = {True: 0, False: 0}
+        self._chores = chores
+        self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
         return f"<Upstream {self.name} {self.in_flight} in flight>"
 
-    def pick(self) -> Endpoint:
-        """The next endpoint in turn."""
-        return self.endpoints[0] if len(self.endpoints) == 1 else next(self._turn)
+    @property
+    def in_flight(self) -> int:
+        return self.bulkhead.in_flight
+
+    @property
+    def internal(self) -> Internal:
+        return self.endpoints.internal
 
     def host_for(self, request: RequestHead, endpoint: Endpoint) -> bytes:
         """The Host field by the `host` key: the client's, the endpoint's, or a fixed name."""
         if self.config.host == "preserve":
             return request.host
-        return endpoint.authority if self.config.host == "endpoint" else self.config.host.encode("ascii")
+        name = endpoint.address.authority if self.config.host == "endpoint" else self.config.host
+        return name.encode("ascii")
+
+    def note_retried(self, tried: int, good: bool) -> None:
+        """The attempts are over; `tried` of them came before the last."""
+        if tried:
+            self.retried[good] += 1
 
     async def send(
         self,
@@ -75,36 +80,52 @@ class Upstream:
         left_s: float,
         heard: Interim,
         upgrade: bytes = b"",
+        fresh: bool = False,
     ) -> tuple[UpstreamConnection, ResponseHead]:
         """One exchange up to the final response head, within `left_s` seconds; interim ones go to `heard`. 101 is an
-        answer only where `upgrade` names the protocol. The caller owes `release`, unless this raises.
+        answer only where `upgrade` names the protocol; `fresh`: not on a kept connection. The caller owes `release`,
+        unless this raises.
 
         A kept connection that the upstream closed just as we wrote gets one more try on a fresh one: only if no byte
-        came back, the request is idempotent, and its body, if any, is here to be sent again (RFC 9112 9.3.1).
+        came back, the request is idempotent, its body, if any, is here to be sent again (RFC 9112 9.3.1), and the
+        retry budget gives credit. An UpstreamReset that is raised says by `unanswered` whether no byte came back.
         """
         until = time.monotonic() + left_s
         response_s = min(self.config.timeouts.response_s, left_s)
-        idempotent = request.method in _IDEMPOTENT
+        idempotent = request.method in IDEMPOTENT
         again = idempotent and request.length is not None and request.length <= REPLAYABLE
-        connection = endpoint.pool.take_idle(surely=not again)
+        connection = None if fresh else endpoint.pool.take_idle(surely=not again)
+        exposed = False
         if connection is not None:
             try:
                 self._begin(connection, head, request, body, heard, upgrade)
                 return connection, await connection.response(response_s)
-            except UpstreamReset:
-                stale = not connection.answered
+            except UpstreamReset as error:
+                error.unanswered = not connection.answered
                 endpoint.pool.release(connection)
-                if not stale or not idempotent or (request.has_body and not body.rewind()):
+                repeatable = error.unanswered and idempotent and not (request.has_body and not body.rewind())
+                if not repeatable or not self.budget.borrow():
                     raise
                 self.reconnects += 1
-                response_s = max(0.0, min(response_s, until - time.monotonic()))
+                exposed = True
             except BaseException:
                 endpoint.pool.release(connection)
                 raise
-        connection = await endpoint.pool.connect()
+        try:
+            connection = await endpoint.pool.connect(until - time.monotonic())
+        except (ConnectFailed, ConnectTimeout) as error:
+            error.retryable = not exposed
+            raise
         try:
             self._begin(connection, head, request, body, heard, upgrade)
-            return connection, await connection.response(response_s)
+            answer = await connection.response(max(0.0, min(response_s, until - time.monotonic())))
+            if exposed:
+                self.budget.give_back()
+            return connection, answer
+        except UpstreamReset as error:
+            error.unanswered = not connection.answered
+            endpoint.pool.release(connection)
+            raise
         except BaseException:
             endpoint.pool.release(connection)
             raise
@@ -129,60 +150,63 @@ class Upstream:
         if has_body:
             body.pour(connection)
 
+    # --- its life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin the chores: discovery and active probes."""
+        self._tasks = [asyncio.ensure_future(chore()) for chore in self._chores]
+
+    def take_over(self, old: Upstream) -> None:
+        """Go on where `old` was. Call `old.close(successor)` afterwards."""
+        self.bulkhead = old.bulkhead
+        self.bulkhead.resize(self.config.max_in_flight, self.config.max_queue, self.config.queue_s)
+        self.budget, self.reconnects, self.retried = old.budget, old.reconnects, old.retried
+        self.endpoints.take_over(old.endpoints, _pooled(self.config) == _pooled(old.config))
+
     def sweep(self) -> None:
-        for endpoint in self.endpoints:
-            endpoint.pool.sweep()
+        self.endpoints.sweep()
 
-    def close(self) -> None:
-        """Idle connections close now, others when their exchange ends."""
-        for endpoint in self.endpoints:
-            endpoint.pool.close()
-
-    @property
-    def connections(self) -> dict[str, dict[str, int]]:
-        """Connections by endpoint: `{authority: {in_use, idle}}`."""
-        return {
-            endpoint.authority.decode("ascii"): {"in_use": endpoint.pool.in_use, "idle": endpoint.pool.idle}
-            for endpoint in self.endpoints
-        }
+    def close(self, successor: Upstream | None = None) -> None:
+        """Idle connections close now, others when their exchange ends; what a successor took over goes on."""
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        self.endpoints.close(() if successor is None else successor.endpoints.all)
 
 
-def _endpoint(
-    url: str,
-    config: UpstreamConfig,
-    wheel: TimerWheel,
-    own_addresses: frozenset[tuple[str, int]],
-    shapes: Shapes,
-    tls: ssl.SSLContext | None,
-) -> Endpoint:
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", _port(parts)
-    pool = EndpointPool(
-        host,
-        port,
-        wheel,
-        connect_s=config.timeouts.connect_s,
-        body_s=config.timeouts.body_s,
-        keepalive_s=_KEEPALIVE_S,
-        shapes=shapes,
-        own_addresses=own_addresses,
-        tls=tls,
-        server_name=(config.tls.server_name if config.tls else None) or host,
-    )
-    return Endpoint(pool, parts.netloc.encode("ascii"))
+class EndpointMaker:
+    """Makes the endpoints of one upstream, each with a pool. `tls` is there where they are https."""
+
+    def __init__(
+        self,
+        config: UpstreamConfig,
+        wheel: TimerWheel,
+        own_addresses: frozenset[tuple[str, int]],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._config = config
+        self._wheel = wheel
+        self._own_addresses = own_addresses
+        self._tls = tls
+        self._shapes = Shapes()
+
+    def __call__(self, address: Address) -> Endpoint:
+        config = self._config
+        pool = EndpointPool(
+            address.host,
+            address.port,
+            self._wheel,
+            connect_s=config.timeouts.connect_s,
+            body_s=config.timeouts.body_s,
+            keepalive_s=_KEEPALIVE_S,
+            shapes=self._shapes,
+            own_addresses=self._own_addresses,
+            tls=self._tls,
+            server_name=(config.tls.server_name if config.tls else None) or address.server_name,
+        )
+        return Endpoint(address, pool, config.secure)
 
 
-def _internal(urls: tuple[str, ...]) -> Internal:
-    parts = [urlsplit(url) for url in urls]
-    authorities = {f"{part.netloc.rpartition(':')[0] or part.netloc}:{_port(part)}" for part in parts}
-    authorities |= {
-        part.netloc.rpartition(":")[0] or part.netloc for part in parts if _port(part) == _DEFAULT_PORTS[part.scheme]
-    }
-    return Internal(
-        frozenset(name.lower().encode("ascii") for name in authorities),
-        frozenset((part.hostname or "").encode("ascii") for part in parts),
-    )
-
-
-def _port(url: SplitResult) -> int:
-    return url.port or _DEFAULT_PORTS[url.scheme]
+def _pooled(config: UpstreamConfig) -> tuple[object, ...]:
+    """What a pool is made from: where this did not change, the pools of endpoints that stay are kept."""
+    return config.timeouts.connect_s, config.timeouts.body_s, config.tls, config.secure

@@ -100,12 +100,18 @@ class RequestBody:
             self.withheld = False
             self._edge.send_continue()
 
+    @property
+    def replayable(self) -> bool:
+        """Whether `rewind` would succeed."""
+        return self._kept is not None and self.error is None
+
     def rewind(self) -> bool:
         """Make ready for another `pour` from the first byte; False where that byte is not here any more."""
-        if self._kept is None or self.error is not None:
+        kept = self._kept
+        if kept is None or self.error is not None:
             return False
         self._sink = None
-        self._buffer, self._kept = self._kept + self._buffer, []
+        self._buffer, self._kept = kept + self._buffer, []
         self.buffered = sum(map(len, self._buffer))
         return True
 

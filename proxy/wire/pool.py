@@ -7,6 +7,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from proxy.errors import ConnectFailed, ConnectTimeout, Loop
 from proxy.wire.client import UpstreamConnection
@@ -87,13 +88,13 @@ class EndpointPool:
             connection.close()
         return None
 
-    async def connect(self) -> UpstreamConnection:
-        """A fresh connection, its TLS handshake included. Raises ConnectFailed, ConnectTimeout, or Loop when the peer
-        is fig itself."""
+    async def connect(self, limit_s: float = inf) -> UpstreamConnection:
+        """A fresh connection, its TLS handshake included, within `connect_s` and `limit_s`. Raises ConnectFailed,
+        ConnectTimeout, or Loop when the peer is fig itself."""
         loop = asyncio.get_running_loop()
         self.in_use += 1
         attempt = _Attempt(loop)
-        self.wheel.arm(attempt, loop.time() + self.connect_s)
+        self.wheel.arm(attempt, loop.time() + min(self.connect_s, limit_s))
         try:
             async with attempt.limit:
                 return await self._connect(loop)

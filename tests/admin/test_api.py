@@ -21,9 +21,14 @@ SEAM_MEMBERS = {
     "yaml",
     "seen",
     "breakers",
+    "fallback",
+    "retry",
     "upstreams",
     "version",
 }
+
+MEMBERS: dict[str, dict[str, Any]] = {"shift": {"percent": 2}, "breaker": {"state": "open"}}
+"""What a change needs to say, by its verb."""
 
 
 def seam(admin: AdminPort, name: str = "catalog") -> dict[str, Any]:
@@ -58,6 +63,7 @@ def test_readiness_follows_the_process(admin: AdminPort) -> None:
         ("/api/seams/catalog/rollback", {}),
         ("/api/seams/catalog/resume", {}),
         ("/api/seams/catalog/reset", {}),
+        ("/api/seams/catalog/breaker", {"state": "open"}),
         ("/api/reload", {}),
     ],
 )
@@ -107,7 +113,7 @@ def test_a_seam_has_exactly_the_members_of_the_contract(admin: AdminPort) -> Non
     assert (document["stage"], document["percent"], document["version"]) == ("canary", 25.0, 0)
     assert document["yaml"] == {"stage": "canary", "percent": 25.0}
     assert document["upstreams"] == {"legacy": "monolith", "extracted": "catalog"}
-    assert document["breakers"] == []
+    assert [(breaker["side"], breaker["route"]) for breaker in document["breakers"]] == [("extracted", "")]
     assert document["rolled_back"] is document["override"] is None
 
 
@@ -326,18 +332,18 @@ def test_reset_lets_the_file_count_again(admin: AdminPort) -> None:
 
 
 @pytest.mark.parametrize("tag", ['"1"', "1", 'W/"1"', "*", '"0", "1"', '"x", 1'])
-@pytest.mark.parametrize("verb", ["shift", "rollback"])
+@pytest.mark.parametrize("verb", ["shift", "rollback", "breaker"])
 def test_a_change_for_the_current_version_is_made(admin: AdminPort, tag: str, verb: str) -> None:
     admin.post("/api/seams/catalog/shift", {"percent": 1})
-    members = {"percent": 2} if verb == "shift" else {}
+    members = MEMBERS.get(verb, {})
     assert admin.post(f"/api/seams/catalog/{verb}", members, headers={"If-Match": tag}).status_code == 200
 
 
 @pytest.mark.parametrize("tag", ['"0"', "0", 'W/"2"', '"0", "2"', "nonsense", '""', '"-1"', "", "*, *", '"1'])
-@pytest.mark.parametrize("verb", ["shift", "rollback", "resume", "reset"])
+@pytest.mark.parametrize("verb", ["shift", "rollback", "resume", "reset", "breaker"])
 def test_a_lost_race_is_412_and_changes_nothing(admin: AdminPort, tag: str, verb: str) -> None:
     admin.post("/api/seams/catalog/shift", {"percent": 1})
-    members = {"percent": 2} if verb == "shift" else {}
+    members = MEMBERS.get(verb, {})
     answer = admin.post(f"/api/seams/catalog/{verb}", members, headers={"If-Match": tag})
     assert (answer.status_code, answer.json()["reason"]) == (412, "version_mismatch")
     assert seam(admin)["version"] == 1
@@ -442,7 +448,7 @@ def test_secrets_are_masked(locked: AdminPort) -> None:
 def test_upstreams_tell_their_endpoints_and_users(admin: AdminPort) -> None:
     monolith, catalog = admin.get("/api/upstreams").json()
     assert monolith["default"] is True
-    assert catalog["endpoints"] == [{"endpoint": "127.0.0.1:2", "in_use": 0, "idle": 0}]
+    assert [endpoint["endpoint"] for endpoint in catalog["endpoints"]] == ["127.0.0.1:2"]
     assert catalog["timeouts"]["response_s"] == 3
     assert catalog["seams"] == {"legacy": [], "extracted": ["catalog", "orders"]}
 
@@ -556,6 +562,7 @@ def test_a_request_that_the_edge_would_refuse_is_explained_as_refused(
         ("GET", "/api/reload", "POST"),
         ("DELETE", "/api/seams/catalog", "GET, HEAD"),
         ("GET", "/api/seams/catalog/rollback", "POST"),
+        ("GET", "/api/seams/catalog/breaker", "POST"),
         ("PUT", "/healthz", "GET, HEAD"),
         ("OPTIONS", "/api/seams/catalog/shift", "POST"),
     ],

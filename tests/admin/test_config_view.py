@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from proxy.admin.config_view import config_document
 from proxy.config.load import load
@@ -32,3 +33,40 @@ def test_a_token_is_masked_and_its_absence_shown(tmp_path: Path) -> None:
     assert '"token": "***"' in str(document(tmp_path, CONFIG, FIG_ADMIN_TOKEN="hush-hush-hush")).replace("'", '"')
     assert "hush" not in str(document(tmp_path, CONFIG, FIG_ADMIN_TOKEN="hush-hush-hush"))
     assert "***" not in str(document(tmp_path, CONFIG))
+
+
+def test_the_secrets_of_a_registry_and_a_webhook_are_masked(tmp_path: Path) -> None:
+    registry = "{registry: 'http://r:8500', service: catalog, token: '${CONSUL:-}'}"
+    text = CONFIG.replace("{endpoints: [http://127.0.0.1:2]", f"{{endpoints: {registry}")
+    text += "telemetry: {webhook: {url: 'https://chat.example/hooks/${HOOK}'}}\n"
+    shown: Any = document(tmp_path, text, CONSUL="hush-hush-hush", HOOK="hushed")
+    assert "hush" not in str(shown)
+    assert shown["upstreams"]["catalog"]["endpoints"]["token"] == "***"
+    assert shown["upstreams"]["catalog"]["endpoints"]["registry"] == "http://r:8500"
+    assert shown["telemetry"]["webhook"] == {"url": "***", "timeout_s": 2, "retries": 3, "max_queue": 100}
+    without: Any = document(tmp_path, text, HOOK="hushed")
+    assert without["upstreams"]["catalog"]["endpoints"]["token"] == ""
+
+
+def test_a_breaker_and_a_fallback_that_nobody_wrote_are_shown(tmp_path: Path) -> None:
+    written = "    extracted: catalog\n    breaker: {}\n    fallback: legacy\n    rewrite"
+    shown: Any = document(tmp_path, CONFIG)
+    assert shown == document(tmp_path, CONFIG.replace("    extracted: catalog\n    rewrite", written))
+    assert shown["seams"]["catalog"]["breaker"]["failures"] == 5
+    assert shown["seams"]["catalog"]["fallback"]["to"] == "legacy"
+    assert shown["seams"]["catalog"]["legacy_breaker"] is None
+    pages = shown["seams"]["pages"]  # has no extracted side
+    assert (pages["breaker"], pages["fallback"]) == (None, None)
+
+
+def test_the_fallback_of_a_route_is_shown_as_it_applies(tmp_path: Path) -> None:
+    def route(fallback: str, stage: str = "canary\n    percent: 25") -> Any:
+        text = CONFIG.replace("query: {mode: full}", f"fallback: {fallback}").replace("canary\n    percent: 25", stage)
+        shown: Any = document(tmp_path, text)
+        return shown["seams"]["catalog"]["routes"][1]["fallback"]
+
+    assert route("{}") == route("legacy") == route("{to: legacy}")
+    assert route("none")["to"] == "none"
+    assert route("{static: {}}")["to"] is None
+    assert route("{}", "retired")["to"] is None
+    assert route("null") is None

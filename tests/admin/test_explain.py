@@ -7,6 +7,7 @@ import pytest
 
 from proxy.admin.explain import explain
 from proxy.admin.question import build_request
+from proxy.admin.resilience_steps import BreakerWords, just_closed
 from proxy.admission.trust import Trust
 from proxy.config.load import load
 from proxy.routing.split import bucket
@@ -14,7 +15,9 @@ from proxy.routing.table import check
 from proxy.snapshot import Latch, Override, SeamRecord, Snapshot, compile_now
 from tests.support.admin import CONFIG, NOON
 
-STEPS = ["path", "route", "latch", "retired", "force", "stage", "bucket", "upstream"]
+STEPS = [
+    "path", "route", "latch", "retired", "force", "stage", "bucket", "upstream", "breaker", "retry", "fallback"
+]  # fmt: skip
 LATCHED = SeamRecord(None, Latch(NOON, "bo", "errors"), 1)
 
 
@@ -35,11 +38,12 @@ def ask(
     *headers: str,
     method: str = "GET",
     client_ip: str | None = None,
+    breaker_words: BreakerWords = just_closed,
 ) -> dict[str, Any]:
     server = snapshot.settings.server
     lines = [(name, value.strip()) for name, _, value in (header.partition(":") for header in headers)]
     request = build_request(method, target, lines, "127.0.0.1", server)
-    return explain(snapshot, Trust(server.trusted_proxies), request, client_ip)
+    return explain(snapshot, Trust(server.trusted_proxies), request, client_ip, breaker_words)
 
 
 def step(answer: dict[str, Any], name: str) -> dict[str, str]:
@@ -60,10 +64,11 @@ def user_above(percent: float) -> str:
 
 
 def test_each_step_cites_the_line_behind_it(folder: Path) -> None:
-    answer = ask(snapshot(folder), "/api/products/7", "X-User-Id: 1")
+    answer = ask(snapshot(folder), "/api/products/7", f"X-User-Id: {user_below(25)}")
     assert [one["step"] for one in answer["steps"]] == STEPS
     cited = {one["step"]: one["source"] for one in answer["steps"]}
     file = folder / "fig.yaml"
+    seam = f"{file}:{CONFIG.splitlines().index('  catalog:') + 1}"
     assert cited == {
         "path": "",
         "route": f"{file}:{line_of('/api/products/{id}')}",
@@ -72,7 +77,10 @@ def test_each_step_cites_the_line_behind_it(folder: Path) -> None:
         "force": f"{file}:{line_of('force:')}",
         "stage": f"{file}:{line_of('percent: 25')}",
         "bucket": f"{file}:{line_of('sticky_by:')}",
-        "upstream": f"{file}:{line_of('catalog: {endpoints' if answer['side'] == 'extracted' else 'monolith: {')}",
+        "upstream": f"{file}:{line_of('catalog: {endpoints')}",
+        "breaker": seam,
+        "retry": seam,
+        "fallback": seam,
     }
 
 

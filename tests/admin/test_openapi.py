@@ -72,6 +72,9 @@ def test_every_change_answers_as_described(admin: AdminPort) -> None:
         ("resume", {"percent": 3}),
         ("reset", {}),
         ("reset", {}),
+        ("breaker", {"state": "open", "reason": "x"}),
+        ("breaker", {"state": "auto", "side": "extracted", "route": ""}),
+        ("breaker", {"state": "close", "side": "legacy"}),
         ("shift", {"percent": 101}),
     ):
         body = DOCUMENT["paths"][template + verb]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -23,7 +23,20 @@ def test_a_running_fig_explains_with_its_overrides(run: Command) -> None:
     result = run(*QUESTION)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "override by ana (unverified)" in result.stdout
-    assert result.stdout.splitlines()[-1] == "→ extracted of catalog, upstream catalog (stage)"
+    verdict = "→ extracted of catalog, upstream catalog (stage); fallback legacy (monolith)"
+    assert result.stdout.splitlines()[-1] == verdict
+
+
+def test_without_a_fallback_the_verdict_names_none(run: Command) -> None:
+    run("rollback", "catalog")
+    assert run(*QUESTION).stdout.splitlines()[-1] == "→ legacy of catalog, upstream monolith (rolled_back)"
+
+
+def test_a_running_fig_tells_of_a_breaker_that_is_held(run: Command) -> None:
+    run("shift", "catalog", "--stage", "extracted")
+    run("breaker", "open", "catalog")
+    (line,) = [line for line in run(*QUESTION).stdout.splitlines() if line.split()[1] == "breaker"]
+    assert "held open by an operator; opens at 5 failures" in line
 
 
 def test_a_file_alone_explains_the_same_as_a_fresh_fig(served: Served, run: Command, offline: Command) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
 from tests.support.cli import Command, Served
@@ -43,6 +44,32 @@ def test_upstreams_have_a_line_an_endpoint(run: Command) -> None:
     lines = run("get", "upstreams").stdout.splitlines()
     assert "127.0.0.1:2" in lines[2]
     assert "catalog, orders" in lines[2]
+
+
+def test_documents_are_printed_as_they_are(run: Command, served: Served) -> None:
+    trip(served)
+    for what, path in ((("seams",), "seams"), (("seam", "catalog"), "seams/catalog"), (("upstreams",), "upstreams")):
+        said = httpx.get(f"{served.url}/api/{path}", trust_env=False).json()
+        assert json.loads(run("get", *what, "-o", "json").stdout) == said
+
+
+def test_an_open_breaker_is_seen_in_the_list_and_in_full(run: Command, served: Served) -> None:
+    header, catalog, orders, pages = run("get", "seams").stdout.splitlines()
+    column = header.index("BREAKER")
+    assert [line[column:].split()[0] for line in (catalog, orders, pages)] == ["closed", "closed", "-"]
+    trip(served)
+    assert run("get", "seams").stdout.splitlines()[1][column:].split()[0] == "open"
+    text = run("get", "seam", "catalog").stdout
+    assert "Breaker:     extracted: open until 2026-03-01T12:00:30.000Z · 0 failures in 0 requests" in text
+    assert "Fallback:    legacy · 0/20 in flight · also on 500, 502, 503, 504 if the method is safe" in text
+
+
+def trip(served: Served) -> None:
+    """Let the breaker of the catalog open."""
+    ((rule, _),) = served.admin.runtime.breakers("catalog")
+    breaker = served.admin.runtime.breaker(rule)
+    for _ in range(5):
+        breaker.settle(breaker.admit(), True)
 
 
 @pytest.mark.parametrize("what", [("seams",), ("seam", "catalog"), ("upstreams",)])

@@ -166,9 +166,14 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
     assert document(b"\xef\xbb\xbfa: 1").value == {"a": 1}
 
 
-@pytest.mark.parametrize("text", ["[" * 100 + "]" * 100, "- " * 3000 + "x", "{a: " * 100 + "}" * 100])
+@pytest.mark.parametrize("text", ["[" * 100 + "]" * 100, "- " * 900 + "x", "{a: " * 100 + "}" * 100])
 def test_deep_nesting_is_refused(text: str) -> None:
     assert "nested deeper than 64 levels" in problems(text)[0]
+
+
+def test_nesting_that_the_parser_refuses_itself_is_a_problem_too() -> None:
+    (problem,) = problems("- " * 3000 + "x")  # libyaml from 0.2.6 on goes 1,000 levels deep
+    assert "nested deeper than 64 levels" in problem or "exceeded maximum nesting depth" in problem
 
 
 def test_brackets_that_never_close_end_in_a_problem() -> None:

@@ -15,12 +15,25 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
 
 
-def test_the_first_example_loads_without_a_warning(tmp_path: Path) -> None:
-    example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    assert example is not None
-    (tmp_path / "fig.yaml").write_text(example[1])
+def whole_examples() -> list[str]:
+    """Those that need no other file."""
+    examples = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    return [example for example in examples if "version: 1\n" in example and "include:" not in example]
+
+
+EXAMPLES = [["monolith", "catalog"], ["catalog", "stock"], ["monolith", "payment"]]
+"""The upstreams of each."""
+
+
+@pytest.mark.parametrize(("number", "names"), list(enumerate(EXAMPLES)))
+def test_the_examples_load_without_a_warning(tmp_path: Path, number: int, names: list[str]) -> None:
+    (tmp_path / "fig.yaml").write_text(whole_examples()[number])
     loaded = load(tmp_path / "fig.yaml", {}, (table.check,))
-    assert (loaded.warnings, list(loaded.settings.seams)) == ((), ["catalog"])
+    assert (loaded.warnings, list(loaded.settings.upstreams)) == ((), names)
+
+
+def test_no_whole_example_is_left_out() -> None:
+    assert len(whole_examples()) == len(EXAMPLES)
 
 
 @pytest.mark.parametrize("section", MODELS)

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from proxy.config.interpolate import MAX_SECRET_BYTES, Interpolation
 
-ENVIRON = {"HOST": "shop.example", "EMPTY": "", "NESTED": "${HOST}"}
+ENVIRON = {
+    "HOST": "shop.example",
+    "EMPTY": "",
+    "NESTED": "${HOST}",
+    "LATIN": b"\xe4".decode("utf-8", "surrogateescape"),
+}
 
 
 def expand(text: str, folder: Path = Path()) -> str:
@@ -49,6 +54,8 @@ def test_expressions_take_their_values_from_the_environment(text: str, expanded:
         ("${UNSET}", "environment variable UNSET is not set: set it, or write ${UNSET:-default}"),
         ("${UNSET:?ask the operator}", "environment variable UNSET is not set: ask the operator"),
         ("${EMPTY:?}", "environment variable EMPTY is not set: it is required"),
+        ("${LATIN}", "environment variable LATIN is not UTF-8"),
+        ("${LATIN:-x}", "environment variable LATIN is not UTF-8"),
         ("a ${HOST", "`${HOST` is not an expression"),
         ("${}", "`${}` is not an expression"),
         ("${HOST-x}", "`${HOST-x}` is not an expression"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.config.load import Check, Loaded, fingerprint, from_flags, load
 from proxy.config.model import Settings
+from proxy.config.shape import NOT_AVAILABLE
 from proxy.errors import ConfigError
 from proxy.routing.table import check as tied
 
@@ -60,7 +61,7 @@ version: 1
 server: {listn: 127.0.0.1:8080, limits: {max_headers: many}}
 store: sqlite
 upstreams:
-  monolith: {endpoints: [http://127.0.0.1:8000], max_in_flight: 5}
+  monolith: {endpoints: [http://127.0.0.1:8000], max_queue: 5}
 default: monolit
 seams:
   catalog:
@@ -78,7 +79,7 @@ seams:
         "fig.yaml:2:10 FIG006 unknown key `listn` in `server` (did you mean `listen`?)",
         "fig.yaml:2:55 FIG009 `max_headers` must be a whole number, not many",
         "fig.yaml:3:8 FIG106 `sqlite` is not a store: write sqlite:PATH or memory",
-        "fig.yaml:5:50 FIG007 `max_in_flight` in `upstreams.monolith` is not available yet: remove it",
+        "fig.yaml:5:50 FIG131 `max_queue` has no meaning without `max_in_flight`: add that, or remove it",
         "fig.yaml:6:10 FIG115 unknown upstream `monolit` (did you mean `monolith`?)",
         "fig.yaml:10:37 FIG221 `get` would never match, for methods are case-sensitive: write GET",
         "fig.yaml:12:12 FIG010 `stage` must be legacy or shadow or canary or extracted or retired, not canery"
@@ -93,9 +94,9 @@ seams:
 LATER = {
     "{0}: 1": "rate_limits auth workers",
     "server: {{{0}: 1}}": "workers",
-    "upstreams: {{a: {{endpoints: ['http://a:1'], {0}: 1}}}}": "max_in_flight max_queue queue_s health",
-    "seams: {{a: {{routes: [{{path: /a}}], {0}: 1}}}}": "fallback breaker legacy_breaker retry auth rate_limit shadow",
-    "seams: {{a: {{routes: [{{path: /a, {0}: 1}}]}}}}": "fallback breaker retry auth rate_limit",
+    "telemetry: {{{0}: 1}}": "metrics traces",
+    "seams: {{a: {{routes: [{{path: /a}}], {0}: 1}}}}": "auth rate_limit shadow",
+    "seams: {{a: {{routes: [{{path: /a, {0}: 1}}]}}}}": "auth rate_limit",
 }
 
 
@@ -103,10 +104,13 @@ LATER = {
     ("section", "key"), [(section, key) for section, keys in LATER.items() for key in keys.split()]
 )
 def test_keys_of_later_features_are_told_from_unknown_ones(folder: Folder, section: str, key: str) -> None:
-    rest = "" if section.startswith("upstreams") else "\nupstreams: {a: {endpoints: ['http://a:1']}}"
-    (problem,) = problems(folder({"fig.yaml": f"version: 1\ndefault: a\n{section.format(key)}{rest}\n"}))
+    (problem,) = problems(folder({"fig.yaml": f"{BASE}{section.format(key)}\n"}))
     assert f" FIG007 `{key}` " in problem
     assert "not available yet" in problem
+
+
+def test_every_key_of_a_later_feature_is_tried_here() -> None:
+    assert sum(map(len, NOT_AVAILABLE.values())) == sum(len(keys.split()) for keys in LATER.values())
 
 
 def test_a_broken_upstream_does_not_make_its_name_unknown(folder: Folder) -> None:

@@ -1,18 +1,29 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema import Draft7Validator
 
+from proxy.config.document import read
+from proxy.config.interpolate import Expansion
 from proxy.config.schema import schema
 
 SAMPLE = Path(__file__).parents[2] / "config" / "proxy.yaml"
-CONTRACT = yaml.safe_load("""
+
+
+def tree(text: str) -> Any:
+    """As an editor sees it: YAML 1.2, where `on` is a string, and expressions as they were written."""
+    document = read(text.encode(), "fig.yaml", lambda written: Expansion(written, False, ()))
+    assert document.problems == []
+    return json.loads(json.dumps(document.value))
+
+
+CONTRACT = tree("""
 version: 1
 include: [seams/*.yaml]
 server:
@@ -25,14 +36,23 @@ server:
   debug_headers: false
 admin: {listen: "127.0.0.1:9901", token: "${FIG_ADMIN_TOKEN:-}"}
 store: sqlite:var/fig.db
-telemetry: {access_log: json}
+telemetry:
+  access_log: json
+  webhook: {url: "${HOOK}", timeout_s: 2, retries: 3, max_queue: 100}
 upstreams:
-  monolith: {endpoints: ["http://127.0.0.1:8000"], timeouts: {response_s: 30}}
+  monolith: {endpoints: ["http://127.0.0.1:8000"], timeouts: {response_s: 30}, max_in_flight: 200}
   catalog:
     endpoints: ["https://127.0.0.1:8101"]
     host: preserve
     timeouts: {connect_s: 1, response_s: 3, body_s: 30}
+    max_in_flight: 20
+    max_queue: 20
+    queue_s: 0.1
+    health: {path: /healthz, interval_s: 5, timeout_s: 1, unhealthy_after: 2, healthy_after: 1}
     tls: {ca: ca.pem, server_name: catalog.internal}
+  found:
+    endpoints: {registry: "http://127.0.0.1:8500", service: catalog, token: "${T:-}", scheme: http, refresh_s: 30}
+  resolved: {endpoints: {dns: "http://catalog.internal:8101"}}
 default: monolith
 policy: {max_active_seams: null}
 seams:
@@ -40,7 +60,7 @@ seams:
     owner: team-catalog
     routes:
       - {path: "/api/products/{id}", methods: [GET, HEAD], params: {id: "[0-9]+"}}
-      - {path: /api/search, headers: {x-api-version: "2"}, query: {mode: full}, host: shop.example}
+      - {path: /api/search, headers: {x-api-version: "2"}, query: {mode: full}, host: shop.example, fallback: none}
     legacy: monolith
     extracted: catalog
     rewrite: {strip_prefix: /api, add_prefix: /v2}
@@ -51,6 +71,14 @@ seams:
     requires: [inventory]
     force: {header: x-fig-force, allow_from: [127.0.0.0/8]}
     deadline_s: 60
+    fallback: {to: legacy, status: [500, 502, 503, 504], max_in_flight: 20}
+    breaker: {failures: 5, window_s: 10, failure_ratio: 0.5, open_s: 30, half_open_requests: 1}
+    legacy_breaker: {failures: null}
+    retry: {retries: 1, on: [connect, reset], budget_percent: 20}
+  pay:
+    routes: [{path: /api/pay, fallback: legacy, breaker: {enabled: false}, retry: {retries: 0}}]
+    extracted: resolved
+    fallback: {static: {status: 202, content_type: application/json, body: "{}"}}
 """)
 
 
@@ -68,7 +96,7 @@ def test_the_contract_is_valid() -> None:
 
 
 def test_the_sample_configuration_is_valid() -> None:
-    assert errors(yaml.safe_load(SAMPLE.read_text())) == []
+    assert errors(tree(SAMPLE.read_text())) == []
 
 
 @pytest.mark.parametrize(
@@ -82,6 +110,17 @@ def test_the_sample_configuration_is_valid() -> None:
         (("server", "debug_headers"), "yes"),
         (("telemetry", "access_log"), "xml"),
         (("upstreams", "monolith", "endpoints"), []),
+        (("upstreams", "found", "endpoints"), 4),
+        (("upstreams", "found", "endpoints"), {"registri": "http://127.0.0.1:8500"}),
+        (("upstreams", "found", "endpoints", "scheme"), "ftp"),
+        (("upstreams", "catalog", "health"), {}),
+        (("upstreams", "catalog", "max_in_flight"), 0),
+        (("seams", "catalog", "fallback"), "extracted"),
+        (("seams", "catalog", "fallback"), {"status": [404]}),
+        (("seams", "catalog", "breaker"), True),
+        (("seams", "catalog", "breaker", "failure_ratio"), 0),
+        (("seams", "catalog", "retry", "on"), ["timeout"]),
+        (("telemetry", "webhook"), {}),
         (("seams", "catalog", "percent"), 101),
         (("seams", "catalog", "stage"), "canery"),
         (("seams", "catalog", "rewrite"), {"strip": "/a"}),
@@ -98,7 +137,7 @@ def test_what_the_model_refuses_the_schema_refuses(keys: tuple[str, ...], value:
     assert path.startswith("$")
 
 
-@pytest.mark.parametrize("key", ["percent", "stage", "deadline_s"])
+@pytest.mark.parametrize("key", ["percent", "stage", "deadline_s", "fallback"])
 def test_an_expression_may_stand_where_a_number_or_word_is_wanted(key: str) -> None:
     instance = copy.deepcopy(CONTRACT)
     instance["seams"]["catalog"][key] = "${VALUE:-10}"

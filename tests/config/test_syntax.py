@@ -172,7 +172,7 @@ def test_other_endpoints_are_refused(url: str) -> None:
 
 def test_a_password_in_an_endpoint_is_not_repeated() -> None:
     assert "s3cret" not in (syntax.endpoint_problem("http://user:s3cret@a:1") or "s3cret")
-    assert "s3cret" not in (syntax.admin_token_problem("s3cret with spaces") or "s3cret")
+    assert "s3cret" not in (syntax.token_problem("s3cret with spaces") or "s3cret")
 
 
 @pytest.mark.parametrize("pattern", ["[0-9", "(", "a**", "(?P<x>a)(?P<x>b)"])
@@ -192,3 +192,57 @@ def test_header_values_are_what_can_arrive(value: str, taken: bool) -> None:
 )
 def test_rewrite_prefixes_are_paths(prefix: str, taken: bool) -> None:
     assert (syntax.prefix_problem(prefix) is None) is taken
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a", "https://a.b.:443/x?y=@z#w", "http://[::1]:65535", "http://10.0.0.1/", "https://a_b:00080"]
+)
+def test_addresses_to_call_are_taken(url: str) -> None:
+    assert syntax.url_problem("url", url) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "a", "ftp://s3cret", "http://", "http:///s3cret", "http://u:s3cret@a", "http://a/s3cret b", "http://[s3]"],
+)
+def test_addresses_that_cannot_be_called_are_refused_and_not_repeated(url: str) -> None:
+    problem = syntax.url_problem("url", url)
+    assert problem is not None
+    assert problem.startswith("`url` ")
+    assert "s3" not in problem
+
+
+def test_paths_go_behind_an_address_without_a_query() -> None:
+    assert syntax.base_url_problem("registry", "http://a:8500/consul/") is None
+    assert "leave out ? and #" in (syntax.base_url_problem("registry", "http://a?dc=b") or "")
+    assert "leave out ? and #" in (syntax.base_url_problem("registry", "http://a#b") or "")
+    assert "must start with" in (syntax.base_url_problem("registry", "a:8500") or "")
+
+
+def test_a_port_beyond_all_measure_is_no_port() -> None:
+    assert syntax.upstream_host_problem(f"a:{'9' * 5000}") is not None
+    assert syntax.url_problem("url", f"http://a:{'9' * 5000}") is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("application/json", True),
+        ("text/plain; charset=utf-8", True),
+        ("application/problem+json;a=b ; c", True),
+        ("json", False),
+        ("text/", False),
+        ("text/plain ", False),
+        ("text/plain;", False),
+        ("text/plain; a=ä", False),
+        ("text/plain\r\nx: y", False),
+    ],
+)
+def test_media_types(text: str, taken: bool) -> None:
+    assert (syntax.media_type_problem(text) is None) is taken
+
+
+def test_a_header_that_every_request_has_declares_nothing() -> None:
+    assert syntax.repeatable_header_problem("Idempotency-Key") is None
+    assert "each POST would be repeated" in (syntax.repeatable_header_problem("HOST") or "")
+    assert "not a header name" in (syntax.repeatable_header_problem("a b") or "")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.config.model import Force, Rewrite, RouteConfig, SeamConfig, Stage
 from proxy.messages import RequestHead
-from proxy.routing.decide import Decision, SeamPlan, apply_rewrite, bucket_of, decide, plan, unrewrite
+from proxy.routing.decide import SeamPlan, apply_rewrite, bucket_of, decide, plan, unrewrite
 from proxy.routing.match import CompiledRoute, compile_route
 from proxy.routing.split import bucket
 
@@ -141,7 +141,13 @@ def test_seams_of_one_group_share_buckets() -> None:
 def test_decisions_name_seam_and_upstream_and_are_made_once() -> None:
     split = planned(catalog(), "extracted")
     decision = decide(split, compiled(), request(), {}, "", never)
-    assert decision == Decision("catalog", "extracted", "catalog", "stage", None, 60)
+    assert (decision.seam, decision.side, decision.upstream, decision.reason) == (
+        "catalog",
+        "extracted",
+        "catalog",
+        "stage",
+    )
+    assert (decision.rewrite, decision.deadline_s) == (None, 60)
     assert decide(split, compiled(), request(), {}, "", never) is decision
     assert decide(planned(catalog(), "legacy"), compiled(), request(), {}, "", never).upstream == "monolith"
 

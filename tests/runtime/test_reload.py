@@ -255,7 +255,7 @@ def test_only_upstreams_whose_own_keys_changed_are_made_anew(tmp_path: Path) -> 
         await rig.reload(START.replace("127.0.0.1:2]", "127.0.0.1:3]"))
         assert rig.runtime.upstreams["monolith"] is before["monolith"]
         assert rig.runtime.upstreams["catalog"] is not before["catalog"]
-        assert rig.runtime.upstreams["catalog"].endpoints[0].authority == b"127.0.0.1:3"
+        assert rig.runtime.upstreams["catalog"].endpoints.all[0].address.authority == "127.0.0.1:3"
 
     told(story())
 

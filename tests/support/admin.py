@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from starlette.applications import Starlette
 
 from proxy.admin.api import create_admin
 from proxy.config.load import Loaded, load
-from proxy.config.model import UpstreamConfig
 from proxy.errors import ConfigError, Problem
 from proxy.events import Event
 from proxy.rollout.rollback_file import RollbackFiles
@@ -22,8 +22,7 @@ from proxy.snapshot import SeamRecord, Snapshot
 from proxy.state.memory import MemoryStore
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.seen import SeenShare
-from proxy.upstreams.upstream import Upstream
-from proxy.wire.timer import TimerWheel
+from tests.support.upstreams import make_breaker, make_upstream
 
 NOON = 1_772_366_400.0  # 2026-03-01T12:00:00Z
 
@@ -97,20 +96,22 @@ class AdminPort:
         return load(self.config, self.environ, checks=(check,))
 
     def _runtime(self, loaded: Loaded, records: dict[str, SeamRecord]) -> Runtime:
-        wheel = TimerWheel()
-
-        def make_upstream(name: str, config: UpstreamConfig) -> Upstream:
-            return Upstream(name, config, wheel)
-
         return Runtime(
             loaded,
             records,
             self.store,
             load=self._reload,
-            make_upstream=make_upstream,
-            emit=self.events.append,
+            make_upstream=partial(make_upstream, emit=self._emit, clock=self._clock),
+            make_breaker=partial(make_breaker, emit=self._emit, clock=self._clock),
+            emit=self._emit,
             on_swap=_ignore,
         )
+
+    def _emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def _clock(self) -> float:
+        return self.monotonic
 
     async def _reload(self) -> Loaded:
         if not self.config.exists():
@@ -127,7 +128,7 @@ class AdminPort:
             refusal=lambda: self.refusal,
             token=token,
             clock=lambda: self.now,
-            monotonic=lambda: self.monotonic,
+            monotonic=self._clock,
             version="1.2.3",
         )
 

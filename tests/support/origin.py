@@ -203,10 +203,14 @@ class Origin:
             self.behave(connection)
         connection.sock.close()
 
-    def close(self) -> None:
+    def deafen(self) -> None:
+        """Listen no more; connections that are there stay."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def close(self) -> None:
+        self.deafen()
         self._acceptor.join(5)
         self.reset()
 

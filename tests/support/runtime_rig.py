@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from proxy.config.load import Loaded, load
-from proxy.config.model import Stage, UpstreamConfig
+from proxy.config.model import Stage
 from proxy.errors import StoreError
 from proxy.events import Event
 from proxy.rollout import stage as moves
@@ -17,8 +18,7 @@ from proxy.runtime import Author, ReloadResult, Runtime
 from proxy.snapshot import SeamRecord, SeamState, Snapshot
 from proxy.state.memory import MemoryStore
 from proxy.state.store import HistoryRow, NewRow
-from proxy.upstreams.upstream import Upstream
-from proxy.wire.timer import TimerWheel
+from tests.support.upstreams import make_breaker, make_upstream
 
 T = TypeVar("T")
 
@@ -121,7 +121,8 @@ class Rig:
             records,
             store,
             load=self._load,
-            make_upstream=_make_upstream,
+            make_upstream=make_upstream,
+            make_breaker=partial(make_breaker, emit=self._emit),
             emit=self._emit,
             on_swap=_ignore,
         )
@@ -177,10 +178,6 @@ class Rig:
 
 def _author(actor: str = "ann") -> Author:
     return Author(1.0, actor, "because")
-
-
-def _make_upstream(name: str, config: UpstreamConfig) -> Upstream:
-    return Upstream(name, config, TimerWheel())
 
 
 def _ignore(_: Snapshot) -> None:

@@ -49,6 +49,8 @@ PLAIN: dict[str, Any] = {
     "upstream": "catalog",
     "reason": "bucket",
     "cause": None,
+    "fallback": None,
+    "attempts": 1,
     "user_agent": b"curl/8.5",
     "referer": b"https://shop.example/",
 }
@@ -87,6 +89,8 @@ class TestJson:
             ("upstream", "catalog"),
             ("reason", "bucket"),
             ("cause", None),
+            ("fallback", None),
+            ("attempts", 1),
             ("ua", "curl/8.5"),
         ]
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.config.model import Discovery, UpstreamConfig
 from proxy.errors import (
     BadRequest,
     ClientGone,
@@ -23,14 +24,18 @@ from proxy.errors import (
     RouteNotFound,
     UpstreamReset,
 )
-from proxy.events import Reloaded, ReloadFailed, StoreFailed, StoreRecovered
+from proxy.events import BreakerChanged, Reloaded, ReloadFailed, StoreFailed, StoreRecovered
 from proxy.exchange import Exchange
 from proxy.messages import RequestHead
-from proxy.routing.decide import Decision, Side
+from proxy.routing.decide import Decision
+from proxy.routing.resilience import Side
 from proxy.telemetry.metrics import BUCKETS_S, Gauges, Metrics, SideMeter
+from proxy.upstreams.resolve import address_of
 from proxy.upstreams.tunnels import Tunnels
+from proxy.upstreams.upstream import Upstream
 from proxy.wire.timer import TimerWheel
 from tests.support.snapshots import snapshot
+from tests.support.upstreams import make_upstream
 
 Labels = frozenset[tuple[str, str]]
 
@@ -40,6 +45,9 @@ ALWAYS = {
     "fig_requests": "counter",
     "fig_request_duration_seconds": "histogram",
     "fig_upstream_errors": "counter",
+    "fig_fallbacks": "counter",
+    "fig_fallbacks_refused": "counter",
+    "fig_breaker_transitions": "counter",
     "fig_rejected": "counter",
     "fig_store_errors": "counter",
     "fig_accept_errors": "counter",
@@ -51,8 +59,16 @@ WITH_GAUGES = {
     "fig_seam_percent": "gauge",
     "fig_seam_seen_percent": "gauge",
     "fig_seam_rolled_back": "gauge",
+    "fig_breaker_state": "gauge",
     "fig_in_flight": "gauge",
+    "fig_bulkhead_queued": "gauge",
+    "fig_bulkhead_rejected": "counter",
     "fig_retries": "counter",
+    "fig_endpoint_available": "gauge",
+    "fig_endpoint_ejections": "counter",
+    "fig_discovery_age_seconds": "gauge",
+    "fig_discovery_errors": "counter",
+    "fig_webhook": "counter",
     "fig_connections": "gauge",
     "fig_tunnels": "gauge",
     "fig_tunnels_ended": "counter",
@@ -71,13 +87,31 @@ def with_gauges() -> Metrics:
     metrics = made()
     metrics.gauges = Gauges(
         seams=lambda: [("a", 25.0, 24.5, False), ("b", 0.0, 0.0, True)],
-        in_flight=lambda: [("old", 3, 0), ("new", 0, 2)],
+        breakers=lambda: [("a", "extracted", "", "open"), ("b", "extracted", "/b/{id}", "closed")],
+        upstreams=upstreams,
         connections=lambda: (5, 40),
         tunnels=Tunnels(TimerWheel()),
         handshakes_failed=lambda: 6,
         lag=lambda: (0.25, 3),
+        webhook=lambda: (7, 1, 2),
+        monotonic=lambda: 100.0,
     )
     return metrics
+
+
+def upstreams() -> list[Upstream]:
+    """`old` is busy and one of its two endpoints is ejected; `new` is told by a registry, which has just failed."""
+    old = make_upstream("old", UpstreamConfig(endpoints=("http://10.0.0.1:1", "http://10.0.0.2:1"), max_in_flight=3))
+    assert [old.bulkhead.take() for _ in range(4)] == [True, True, True, False]
+    for _ in range(5):
+        old.endpoints.all[0].health.bad(90.0, True)
+    discovery = Discovery(registry="http://127.0.0.1:1", service="new")
+    new = make_upstream("new", UpstreamConfig(endpoints=discovery), clock=lambda: 40.0)
+    new.endpoints.found((address_of("http://10.0.0.3:1"),))
+    new.endpoints.failed("refused")
+    new.reconnects = 2
+    new.note_retried(1, True)
+    return [old, new]
 
 
 def families(metrics: Metrics) -> dict[str, str]:
@@ -204,11 +238,57 @@ def test_gauges_show_what_is_true_at_the_scrape() -> None:
     assert samples(metrics, "fig_seam_seen_percent") == {labels(seam="a"): 24.5, labels(seam="b"): 0}
     assert samples(metrics, "fig_seam_rolled_back") == {labels(seam="a"): 0, labels(seam="b"): 1}
     assert samples(metrics, "fig_in_flight") == {labels(upstream="old"): 3, labels(upstream="new"): 0}
-    assert samples(metrics, "fig_retries_total") == {
-        labels(upstream="old", outcome="stale_connection"): 0,
+    retries = samples(metrics, "fig_retries_total")
+    assert {key: value for key, value in retries.items() if value} == {
         labels(upstream="new", outcome="stale_connection"): 2,
+        labels(upstream="new", outcome="success"): 1,
     }
+    assert len(retries) == 8
+    assert samples(metrics, "fig_breaker_state") == {
+        labels(seam="a", side="extracted", route=""): 2,
+        labels(seam="b", side="extracted", route="/b/{id}"): 0,
+    }
+    assert samples(metrics, "fig_endpoint_available") == {
+        labels(upstream="old", endpoint="10.0.0.1:1"): 0,
+        labels(upstream="old", endpoint="10.0.0.2:1"): 1,
+        labels(upstream="new", endpoint="10.0.0.3:1"): 1,
+    }
+    assert samples(metrics, "fig_discovery_age_seconds") == {labels(upstream="new"): 60}
+    assert samples(metrics, "fig_discovery_errors_total") == {labels(upstream="new"): 1}
+    webhook = samples(metrics, "fig_webhook_total")
+    assert webhook == {labels(outcome="sent"): 7, labels(outcome="failed"): 1, labels(outcome="dropped"): 2}
     assert samples(metrics, "fig_connections") == {labels(state="active"): 5, labels(state="idle"): 40}
+
+
+def test_fallbacks_count_by_cause_and_what_they_saved_as_a_failure_of_its_side() -> None:
+    metrics = made()
+    metrics.fell_back("a", "connect_failed")
+    metrics.upstream_failed("a", "extracted", "connect_failed")
+    metrics.fallback_refused("a", "breaker_open")
+    assert samples(metrics, "fig_fallbacks_total") == {labels(seam="a", cause="connect_failed"): 1}
+    assert samples(metrics, "fig_fallbacks_refused_total") == {labels(seam="a", cause="breaker_open"): 1}
+    assert samples(metrics, "fig_upstream_errors_total") == {
+        labels(seam="a", side="extracted", cause="connect_failed"): 1
+    }
+
+
+def test_what_fig_says_itself_counts_for_neither_side() -> None:
+    metrics = made()
+    said = exchange(side="extracted", status=202)
+    said.said_by_fig = True
+    metrics.record(said, 0.01)
+    assert samples(metrics, "fig_requests_total") == {labels(seam="a", side="none", method="GET", code="202"): 1}
+
+
+def test_a_breakers_transitions_count_by_where_they_lead() -> None:
+    metrics = made()
+    for was, to in (("closed", "open"), ("open", "half_open"), ("half_open", "open")):
+        metrics.event(BreakerChanged("a", "extracted", "", was, to, "because"))
+    common = {"seam": "a", "side": "extracted", "route": ""}
+    assert samples(metrics, "fig_breaker_transitions_total") == {
+        labels(**common, to="open"): 2,
+        labels(**common, to="half_open"): 1,
+    }
 
 
 def test_the_access_log_and_the_version_are_told() -> None:

@@ -9,13 +9,13 @@ import random
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from proxy.config.load import load
-from proxy.config.model import UpstreamConfig
 from proxy.events import Event
 from proxy.gateway import Gateway
 from proxy.routing.table import check
@@ -26,13 +26,13 @@ from proxy.telemetry.access_log import AccessLog, ErrorLog
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.seen import SeenShare
 from proxy.upstreams.tunnels import Tunnels
-from proxy.upstreams.upstream import Upstream
 from proxy.wire.edge import Edge
 from proxy.wire.server import DataServer, DrainTimes
 from proxy.wire.timer import TimerWheel
 from tests.support.client import RawClient
 from tests.support.fig import free_port
 from tests.support.origin import Origin
+from tests.support.upstreams import make_breaker, make_upstream
 from tests.support.wire import slow
 
 HOUR = 3600.0
@@ -83,15 +83,19 @@ class Proxy:
     async def _serve(self) -> None:
         wheel = TimerWheel()
 
-        def make_upstream(name: str, config: UpstreamConfig) -> Upstream:
-            return Upstream(name, config, wheel)
-
         def ignore(_: Event | Snapshot) -> None:
             """Nobody is told."""
 
         store = MemoryStore()
         runtime = Runtime(
-            self.loaded, {}, store, load=self._load, make_upstream=make_upstream, emit=ignore, on_swap=ignore
+            self.loaded,
+            {},
+            store,
+            load=self._load,
+            make_upstream=partial(make_upstream, wheel=wheel),
+            make_breaker=make_breaker,
+            emit=ignore,
+            on_swap=ignore,
         )
         access_log = AccessLog("json", self.lines.append)
         error_log = ErrorLog(self.errors.append, self.wall)
