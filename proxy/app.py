@@ -560,7 +560,7 @@ class App:
         self.runtime.sweep()
 
     async def _tick(self) -> None:
-        self.runtime.tick()
+        self.runtime.guards.tick()
 
     async def _note_seen(self) -> None:
         self.seen.note(self.runtime.snapshot.states, time.monotonic())

@@ -67,6 +67,7 @@ class Forwarder:
         monotonic: Callable[[], float],
     ) -> None:
         self._runtime = runtime
+        self._guards = runtime.guards
         self._metrics = metrics
         self._error_log = error_log
         self._tunnels = tunnels
@@ -123,7 +124,7 @@ class Forwarder:
         upstream, rule = self._runtime.upstreams[decision.upstream], decision.breaker
         if rule is None:
             return Call(upstream, None, 0)
-        breaker = self._runtime.breaker(rule)
+        breaker = self._guards.breaker(rule)
         epoch = breaker.admit()
         if epoch == 0:
             raise BreakerOpen(retry_after_s=breaker.retry_after_s)
@@ -252,7 +253,7 @@ class Forwarder:
         cause = _cause(rule, request.method, failure, call)
         if cause is None or (request.has_body and rule.legacy and not body.replayable):
             return _first(call, failure)
-        cap = self._runtime.fallback_cap(rule)
+        cap = self._guards.fallback_cap(rule)
         if not cap.take():
             self._metrics.fallback_refused(decision.seam, cause)
             return _first(call, failure)

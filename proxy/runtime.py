@@ -20,19 +20,11 @@ from proxy.config.load import Loaded
 from proxy.config.model import Settings, UpstreamConfig
 from proxy.errors import ConfigError, Conflict, InvalidChange, StoreError, UnknownSeam, VersionMismatch
 from proxy.events import Emit, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
-from proxy.routing.resilience import (
-    BreakerKey,
-    BreakerRule,
-    CapKey,
-    FallbackRule,
-    Side,
-    breaker_rules,
-    own_fallback,
-)
+from proxy.routing.resilience import BreakerKey, BreakerRule, Side, breaker_rules
 from proxy.snapshot import EMPTY, Latch, SeamRecord, SeamState, Snapshot, breaches, compile_now, compiling, share
 from proxy.state.store import Action, NewRow, Store
 from proxy.upstreams.breaker import Breaker, Forced
-from proxy.upstreams.bulkhead import Bulkhead
+from proxy.upstreams.guards import Guards
 from proxy.upstreams.upstream import Upstream
 
 _SLICE = 20  # seams compiled between two turns of the event loop: about 1 ms
@@ -98,7 +90,6 @@ class Runtime:
         self.fingerprint = loaded.digest
         self._load = load
         self._make_upstream = make_upstream
-        self._make_breaker = make_breaker
         self._emit = emit
         self._on_swap = on_swap
         self._lock = asyncio.Lock()
@@ -108,8 +99,7 @@ class Runtime:
         self.away = False
         self.snapshot = compile_now(loaded, self.records)
         self.upstreams = {name: make_upstream(name, config) for name, config in loaded.settings.upstreams.items()}
-        self._breakers: dict[BreakerKey, Breaker] = {}
-        self._caps: dict[CapKey, Bulkhead] = {}
+        self.guards = Guards(make_breaker)
         self._startup_settings = loaded.settings
 
     def state(self, seam: str) -> SeamState:
@@ -130,36 +120,11 @@ class Runtime:
 
     # --- what requests of a seam share -------------------------------------------------------------------------------
 
-    def breaker(self, rule: BreakerRule) -> Breaker:
-        """The breaker of that key, made when it is first asked for. It outlives shifts, and reloads that leave its own
-        keys alone."""
-        found = self._breakers.get(rule.key)
-        if found is None:
-            found = self._breakers[rule.key] = self._make_breaker(rule)
-        return found
-
-    def fallback_cap(self, rule: FallbackRule) -> Bulkhead:
-        """The places of that fallback, without a queue."""
-        found = self._caps.get(rule.key)
-        if found is None:
-            found = self._caps[rule.key] = Bulkhead(rule.max_in_flight, 0, 0.0)
-        return found
-
-    def falling_back(self, seam: str) -> int:
-        """Requests that are at the seam's own fallback; those of routes with one of their own do not count."""
-        cap = self._caps.get((seam, ""))
-        return 0 if cap is None else cap.in_flight
-
     def breakers(self, seam: str) -> list[tuple[BreakerRule, Breaker | None]]:
         """Every breaker that the seam's configuration asks for; None where no request has asked for it yet."""
         state = self.snapshot.states.get(seam)
         rules = () if state is None else breaker_rules(seam, state.config)
-        return [(rule, self._breakers.get(rule.key)) for rule in rules]
-
-    def tick(self) -> None:
-        """Call about once a second: what changes by time alone does so without a request."""
-        for breaker in self._breakers.values():
-            breaker.tick()
+        return [(rule, self.guards.known(rule)) for rule in rules]
 
     async def force_breaker(
         self, seam: str, side: Side, route: str | None, forced: Forced | None, author: Author
@@ -174,9 +139,9 @@ class Runtime:
             known = ", ".join(repr(rule.key[2]) for rule in rules) or "none"
             raise InvalidChange(f"Seam {seam!r} has no such breaker on side {side}; by route it has: {known}.")
         before = described(state)
-        held = {rule.key: self.breaker(rule).forced for rule in meant}
+        held = {rule.key: self.guards.breaker(rule).forced for rule in meant}
         for rule in meant:
-            self.breaker(rule).force(forced)
+            self.guards.breaker(rule).force(forced)
         after = {**before, "breakers": [_held(rule.key, forced) for rule in meant]}
         before["breakers"] = [_held(*pair) for pair in held.items()]
         row = NewRow(author.at, author.actor, "breaker", seam, author.reason, before, after)
@@ -368,7 +333,7 @@ class Runtime:
                 self.records[name] = self._bumped(name)  # If-Match of before must fail from now on
             fresh = fresh.with_records({name: self.records[name] for name in moved})
             self._swap_upstreams(upstreams)
-            self._keep_breakers(fresh)
+            self.guards.keep((name, state.config) for name, state in fresh.states.items())
             self.fingerprint = fingerprint
             self._publish(fresh)
         overridden = tuple(name for name in fresh.states if _loses_to_override(old, fresh, name))
@@ -460,27 +425,6 @@ class Runtime:
         for name, upstream in old.items():
             if fresh.get(name) is not upstream:
                 upstream.close(fresh.get(name))
-
-    def _keep_breakers(self, fresh: Snapshot) -> None:
-        """A breaker whose own keys changed begins anew, but stays as an operator holds it; one that nobody asks for any
-        more is gone. Caps of fallbacks are resized."""
-        kept: dict[BreakerKey, Breaker] = {}
-        for seam in {key[0] for key in self._breakers} & fresh.states.keys():
-            for rule in breaker_rules(seam, fresh.states[seam].config):
-                breaker = self._breakers.get(rule.key)
-                if breaker is not None and breaker.config != rule.config:
-                    changed, breaker = breaker, self._make_breaker(rule)
-                    breaker.adopt(changed)
-                if breaker is not None:
-                    kept[rule.key] = breaker
-        self._breakers = kept
-        for key, cap in list(self._caps.items()):
-            state = fresh.states.get(key[0])
-            fallback = None if state is None else own_fallback(state.config, key)
-            if fallback is None:
-                del self._caps[key]
-            else:
-                cap.resize(fallback.max_in_flight, 0, 0.0)
 
     async def history(self, seam: str | None, limit: int) -> list[dict[str, Any]]:
         return [asdict(row) for row in await self.store.history(seam, limit)]

@@ -249,7 +249,7 @@ class _Admin:
     def _document(self, state: SeamState) -> dict[str, Any]:
         name, now = state.name, self._now()
         seen = self.seen.seen(name, now.monotonic)
-        return seam_document(state, seen, self.runtime.breakers(name), self.runtime.falling_back(name), now)
+        return seam_document(state, seen, self.runtime.breakers(name), self.runtime.guards.falling_back(name), now)
 
     def _now(self) -> Now:
         return Now(self.clock(), self.monotonic())

@@ -55,7 +55,7 @@ def told(admin: AdminPort, side: str = "extracted", route: str = "") -> dict[str
 def breaker(admin: AdminPort, side: str = "extracted", route: str = "") -> Breaker:
     """The breaker as a request would find it."""
     (rule,) = [rule for rule, _ in admin.runtime.breakers("checkout") if rule.key == ("checkout", side, route)]
-    return admin.runtime.breaker(rule)
+    return admin.runtime.guards.breaker(rule)
 
 
 def hold(admin: AdminPort, state: str, **members: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_an_open_breaker_says_until_when_by_the_wall_clock(admin: AdminPort) -> 
     admin.monotonic += 12.5
     assert (told(admin)["state"], told(admin)["open_until"]) == ("open", "2026-03-01T12:00:30.000Z")
     admin.monotonic += 17.5
-    admin.runtime.tick()
+    admin.runtime.guards.tick()
     assert (told(admin)["state"], told(admin)["open_until"]) == ("half_open", None)
 
 
@@ -134,7 +134,7 @@ def test_requests_at_the_fallback_are_counted(admin: AdminPort) -> None:
     state = admin.runtime.state("catalog")
     rule = state.plan.moved[0].fallback
     assert rule is not None
-    admin.runtime.fallback_cap(rule).take()
+    admin.runtime.guards.fallback_cap(rule).take()
     assert seam(admin, "catalog")["fallback"]["in_flight"] == 1
     assert seam(admin)["fallback"]["in_flight"] == 0
 

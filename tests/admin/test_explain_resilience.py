@@ -125,13 +125,13 @@ def test_a_running_fig_knows_what_its_breakers_are(folder: Path) -> None:
         return found.partition("opens at")[0]
 
     rules = {rule.key[2]: rule for rule, _ in admin.runtime.breakers("catalog") if rule.key[1] == "extracted"}
-    breaker = admin.runtime.breaker(rules["/pay"])
+    breaker = admin.runtime.guards.breaker(rules["/pay"])
     assert detail() == ""
     for _ in range(2):
         breaker.settle(breaker.admit(), True)
     assert detail() == "open until 2026-03-01T12:00:30.000Z; "
     admin.monotonic += 30
-    admin.runtime.tick()
+    admin.runtime.guards.tick()
     assert detail() == "half-open: a probe is due; "
     for state, words in (("open", "held open"), ("close", "held closed")):
         admin.post("/api/seams/catalog/breaker", {"state": state})

@@ -67,7 +67,7 @@ def test_an_open_breaker_is_seen_in_the_list_and_in_full(run: Command, served: S
 def trip(served: Served) -> None:
     """Let the breaker of the catalog open."""
     ((rule, _),) = served.admin.runtime.breakers("catalog")
-    breaker = served.admin.runtime.breaker(rule)
+    breaker = served.admin.runtime.guards.breaker(rule)
     for _ in range(5):
         breaker.settle(breaker.admit(), True)
 
