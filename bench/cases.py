@@ -13,7 +13,7 @@ from typing import ClassVar
 from bench import cpu, idle, openloop
 from bench.load import GET_LARGE, GET_SMALL, PAYLOADS, Payload, Wrk, get_small_requests
 from bench.origin import Origin
-from bench.peers import Direct, FigManySeams, Httpx, Peer
+from bench.peers import Direct, FigGuarded, FigManySeams, Httpx, Peer
 
 RATE_PER_S = 1000
 CONNECTIONS = (64, 512)
@@ -39,7 +39,7 @@ class Case(ABC):
     most_rounds: ClassVar[int] = 1_000_000
 
     def takes(self, peer: Peer) -> bool:
-        return not isinstance(peer, (FigManySeams, Httpx))
+        return not isinstance(peer, (FigManySeams, FigGuarded, Httpx))
 
     @abstractmethod
     def measure(self, peer: Peer, bench: Bench) -> Mapping[str, float]:

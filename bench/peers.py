@@ -113,8 +113,11 @@ class Fig(Peer):
 
     def command(self, site: Site) -> list[str]:
         config = site.folder / "fig.yaml"
-        config.write_text(json.dumps(_fig_config(site, self.seams)))
+        config.write_text(json.dumps(self.configuration(site)))
         return [sys.executable, "-m", "proxy.cli.main", "serve", str(config)]
+
+    def configuration(self, site: Site) -> dict[str, Any]:
+        return _fig_config(site, self.seams)
 
 
 class FigManySeams(Fig):
@@ -122,6 +125,20 @@ class FigManySeams(Fig):
 
     name = "fig-2000"
     seams = 2000
+
+
+class FigGuarded(Fig):
+    """fig with a breaker, retries and a fallback for both sides of every seam, bulkheads and health probes."""
+
+    name = "fig-guarded"
+
+    def configuration(self, site: Site) -> dict[str, Any]:
+        config = super().configuration(site)
+        for upstream in config["upstreams"].values():
+            upstream |= {"max_in_flight": 200, "max_queue": 20, "health": {"path": SMALL}}
+        for seam in config["seams"].values():
+            seam |= {"breaker": {}, "legacy_breaker": {}, "retry": {"retries": 1}, "fallback": "legacy"}
+        return config
 
 
 def _fig_config(site: Site, seams: int) -> dict[str, Any]:
@@ -309,7 +326,7 @@ class Httpx(Peer):
         return [sys.executable, "-m", "bench.asgi_proxy", *map(str, ports)]
 
 
-PEERS: tuple[type[Peer], ...] = (Direct, Fig, FigManySeams, Nginx, HAProxy, Envoy, Httpx)
+PEERS: tuple[type[Peer], ...] = (Direct, Fig, FigManySeams, FigGuarded, Nginx, HAProxy, Envoy, Httpx)
 
 
 def named(names: Iterable[str]) -> list[Peer]:

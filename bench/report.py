@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from bench.cases import RATE_PER_S, SMALL_CASE, Case, IdleMemory, Latency, Throughput
 from bench.measured import Measured
 
-FIG, MANY, DIRECT, NGINX, ENVOY = "fig", "fig-2000", "direct", "nginx", "envoy"
+FIG, MANY, GUARDED, DIRECT, NGINX, ENVOY = "fig", "fig-2000", "fig-guarded", "direct", "nginx", "envoy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ Written by `python -m bench` on {datetime.now(UTC):%Y-%m-%d}{revision}.
 
 def _numbers(measured: Measured) -> str:
     seams = measured.ratio(SMALL_CASE, "cpu_us", MANY, FIG)
+    guards = measured.ratio(SMALL_CASE, "cpu_us", GUARDED, FIG)
     rows = [
         _goal("Throughput over Envoy's", measured.ratio(SMALL_CASE, "requests_per_s", FIG, ENVOY), 1.0),
         _goal("Requests per CPU second over Envoy's", measured.ratio(SMALL_CASE, "cpu_us", ENVOY, FIG), 1.0),
@@ -82,6 +83,7 @@ def _numbers(measured: Measured) -> str:
             for name in ("p50", "p99")
         ),
         _goal("CPU time per request, 2,000 seams over 20", seams, 1.05, most=True),
+        _goal("CPU time per request, every guard on over plain", guards, 1.08, most=True),
     ]
     table = _table(("fig's figure (311 B, 64 connections)", "measured", "to reach", ""), rows)
     return f"## Numbers to reach\n\n{table}"
@@ -166,7 +168,7 @@ def _memory(case: IdleMemory, measured: Measured) -> str:
 
 
 def _sorted(peers: Iterable[str]) -> list[str]:
-    order = (DIRECT, FIG, MANY, NGINX, "haproxy", ENVOY, "httpx")
+    order = (DIRECT, FIG, MANY, GUARDED, NGINX, "haproxy", ENVOY, "httpx")
     return sorted(peers, key=order.index)
 
 
