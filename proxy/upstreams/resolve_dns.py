@@ -19,7 +19,7 @@ import dns.resolver
 from proxy.config.model import Discovery, split_endpoint
 from proxy.upstreams.resolve import Found, Pause, Sleep, address_at
 
-SHORTEST_S = 1.0  # between two questions, whatever the TTL
+SHORTEST_S = 1.0  # between two questions, whatever TTL and `refresh_s`
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class DnsResolver:
             else:
                 found = {address_at(host, self._port, self._host) for host in records.addresses}
                 report.found(tuple(sorted(found)))
-                pause_s = min(max(records.ttl_s, SHORTEST_S), self._refresh_s)
+                pause_s = min(records.ttl_s, self._refresh_s)
                 patience_s = SHORTEST_S
-            await self._pause.wait(pause_s)
+            await self._pause.wait(max(pause_s, SHORTEST_S))
 
     async def _look_up(self) -> Records:
         if _is_address(self._host):

@@ -23,10 +23,13 @@ from proxy.upstreams.resolve import Address, Found, Pause, Sleep, address_at
 MOST_BYTES = 4 * 1024 * 1024
 MOST_INSTANCES = 1000
 AT_ONCE_S = 0.2  # between two answers, where the registry does not wait
+SHORTEST_PAUSE_S = 1.0  # after a failure, whatever `refresh_s`
 LONGEST_PAUSE_S = 15.0
 GRACE_S = 5.0  # for an answer to arrive once its wait is over
 
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+_LONGEST_HOST = 253
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"  # getaddrinfo raises UnicodeError for a longer one
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _INDEX = re.compile(r"[0-9]{1,19}")
 
 
@@ -45,11 +48,21 @@ class Listing:
 class RegistryResolver:
     """`client` sees no environment, follows no redirect and has no limit of connections."""
 
-    def __init__(self, discovery: Discovery, client: httpx.AsyncClient, *, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        discovery: Discovery,
+        client: httpx.AsyncClient,
+        *,
+        grace_s: float = GRACE_S,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         assert discovery.registry is not None and discovery.service is not None
         self._url = f"{discovery.registry.rstrip('/')}/v1/health/service/{quote(discovery.service, safe='')}"
-        self._headers = {"X-Consul-Token": discovery.token} if discovery.token else {}
+        self._headers = {"Accept-Encoding": "identity"}
+        if discovery.token:
+            self._headers["X-Consul-Token"] = discovery.token
         self._wait_s = discovery.refresh_s
+        self._grace_s = grace_s
         self._client = client
         self._sleep = sleep
         self._pause = Pause(sleep)
@@ -61,7 +74,7 @@ class RegistryResolver:
             self._pause.hurry()
 
     async def run(self, report: Found) -> None:
-        index, patience_s = 0, 1.0
+        index, patience_s = 0, SHORTEST_PAUSE_S
         while True:
             try:
                 listing = await self._ask(index)
@@ -69,18 +82,18 @@ class RegistryResolver:
                 index, self._failing = 0, True
                 report.failed(_reason(error))
                 await self._pause.wait(patience_s)
-                patience_s = min(2 * patience_s, self._wait_s, LONGEST_PAUSE_S)
+                patience_s = max(min(2 * patience_s, self._wait_s, LONGEST_PAUSE_S), SHORTEST_PAUSE_S)
                 continue
-            self._failing, patience_s = False, 1.0
+            self._failing, patience_s = False, SHORTEST_PAUSE_S
             report.found(listing.addresses)
             waits = listing.index > 0
             index = listing.index if listing.index >= index else 0
-            await self._sleep(AT_ONCE_S if waits else self._wait_s)
+            await self._sleep(AT_ONCE_S if waits else max(self._wait_s, AT_ONCE_S))
 
     async def _ask(self, index: int) -> Listing:
         """One question. Raises Unusable, TimeoutError or what httpx raises."""
         params = {"passing": "true"}
-        patience_s = GRACE_S
+        patience_s = self._grace_s
         if index:
             params |= {"index": str(index), "wait": f"{max(1, round(self._wait_s))}s"}
             patience_s += self._wait_s * (1 + 1 / 16)  # Consul adds up to a sixteenth
@@ -99,6 +112,8 @@ class RegistryResolver:
 
 
 async def _limited(response: httpx.Response) -> bytes:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Unusable("its answer is compressed")  # 64 KiB of it may be gigabytes before anybody can count them
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
@@ -148,7 +163,7 @@ def _is_host(text: str) -> bool:
     try:
         ip_address(text)
     except ValueError:
-        return _HOST.fullmatch(text) is not None and ".." not in text
+        return len(text) <= _LONGEST_HOST and _HOST.fullmatch(text) is not None
     return "%" not in text  # a scope belongs to the machine that said it
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +61,7 @@ class Told:
         (body(instance("fd00::1")), (at("fd00::1", 8101),)),
         (body(instance("10.0.0.1", 0), instance("10.0.0.2")), (at("10.0.0.2", 8101),)),
         (body({"Service": None}, instance()), (at("10.0.0.1", 8101),)),
+        (body(instance(f"{'a' * 63}.b")), (at(f"{'a' * 63}.b", 8101),)),
     ],
 )
 def test_what_an_answer_says(said: bytes, found: tuple[Address, ...]) -> None:
@@ -83,6 +85,9 @@ def test_what_an_answer_says(said: bytes, found: tuple[Address, ...]) -> None:
         body(instance("a/b")),
         body(instance("a\r\nb")),
         body(instance("a..b")),
+        body(instance("a-.b")),
+        body(instance(f"{'a' * 64}.b")),  # getaddrinfo raises UnicodeError for a label of more than 63
+        body(instance("a." * 126 + "bc")),
         body(instance("fe80::1%eth0")),
         body(instance("")),
         body(instance(host=7)),  # type: ignore[arg-type]
@@ -189,6 +194,7 @@ def test_an_index_that_goes_backwards_begins_anew() -> None:
         (httpx.Response(301, headers={"Location": "http://elsewhere.test/"}), "answered 301"),
         (httpx.Response(200, content=b"<html>"), "not JSON"),
         (httpx.Response(200, content=b"[" + b" " * (MOST_BYTES + 1) + b"]"), "more than"),
+        (httpx.Response(200, content=gzip.compress(b"[]"), headers={"Content-Encoding": "gzip"}), "compressed"),
         (httpx.ConnectError("refused"), "refused"),
         (httpx.ReadTimeout("slow"), "no answer in time"),
         (RuntimeError("a bug"), "a bug"),
@@ -205,6 +211,55 @@ def test_a_failure_is_told_and_the_next_question_begins_anew(answer: httpx.Respo
     assert all(isinstance(report, str) and reason in report for report in told.reports)
     assert all("index" not in request.url.params for request in requests)
     assert [seconds for seconds in pauses if seconds != 1.0] == [3.0, 7.0, 14.0]
+
+
+def test_a_refresh_of_next_to_nothing_is_no_busy_loop() -> None:
+    often = Discovery(registry="http://registry.test:8500", service="catalog", refresh_s=0.001)
+    _, _, pauses = asked(lambda _: httpx.Response(200, content=body()), 3, often)
+    assert pauses == [0.2] * 3
+    _, _, pauses = asked(lambda _: httpx.Response(500), 3, often)
+    assert pauses == [1.0] * 3
+
+
+def test_no_compression_is_asked_for() -> None:
+    requests, _, _ = asked(lambda _: httpx.Response(200, content=body()), 1)
+    assert requests[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_hurry_cuts_a_pause_after_a_failure_short_and_nothing_else() -> None:
+    async def story() -> None:
+        answers = [httpx.Response(500)] * 3 + [httpx.Response(200, content=body())]
+        begun = list[float]()
+        requests = list[httpx.Request]()
+
+        def respond(request: httpx.Request) -> httpx.Response:
+            requests.append(request)
+            return answers[min(len(requests), len(answers)) - 1]
+
+        async def sleep(seconds: float) -> None:
+            begun.append(seconds)
+            await (asyncio.sleep(0) if seconds <= 1 else asyncio.Event().wait())
+
+        async def until_it_sleeps(seconds: float) -> None:
+            while not begun or begun[-1] != seconds:
+                await asyncio.sleep(0)
+
+        with respx.mock(assert_all_called=False) as router:
+            router.get(url__startswith=URL).mock(side_effect=respond)
+            async with httpx.AsyncClient(trust_env=False) as client:
+                resolver = RegistryResolver(DISCOVERY, client, sleep=sleep)
+                run = asyncio.ensure_future(resolver.run(Told()))
+                await asyncio.wait_for(until_it_sleeps(3), 5)  # the rest of the third pause, 4 s
+                resolver.hurry()
+                await asyncio.wait_for(until_it_sleeps(30), 5)
+                resolver.hurry()
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                run.cancel()
+                await asyncio.gather(run, return_exceptions=True)
+        assert len(requests) == 4
+
+    asyncio.run(story())
 
 
 def test_a_token_goes_to_the_registry_only_where_there_is_one() -> None:
@@ -258,6 +313,41 @@ def test_a_question_waits_and_hears_of_a_change_and_of_a_death() -> None:
         changed.set()
         server.close()
         await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.sleep(0)  # it is closed in the next turn
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "begins", [b"", b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"]
+)
+def test_a_registry_that_hangs_or_drips_has_failed_and_is_let_go(begins: bytes) -> None:
+    async def story() -> None:
+        let_go = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            left = asyncio.ensure_future(reader.read())
+            writer.write(begins)
+            while not left.done():
+                if begins:
+                    writer.write(b" ")
+                await asyncio.wait([left], timeout=0.01)
+            writer.close()
+            let_go.set()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        told = Told()
+        discovery = Discovery(registry=f"http://127.0.0.1:{port}", service="catalog")
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+            run = asyncio.ensure_future(RegistryResolver(discovery, client, grace_s=0.1).run(told))
+            await asyncio.wait_for(told.more.wait(), 5)
+            assert told.reports == ["no answer in time"]
+            await asyncio.wait_for(let_go.wait(), 5)
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+        server.close()
         await asyncio.sleep(0)  # it is closed in the next turn
 
     asyncio.run(story())
