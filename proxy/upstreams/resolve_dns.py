@@ -19,6 +19,7 @@ import dns.resolver
 from proxy.config.model import Discovery, split_endpoint
 from proxy.upstreams.resolve import Found, Pause, Sleep, address_at
 
+MOST_ADDRESSES = 1000
 SHORTEST_S = 1.0  # between two questions, whatever TTL and `refresh_s`
 
 
@@ -101,6 +102,8 @@ class DnsResolver:
         while True:
             try:
                 records = await self._look_up()
+                if len(records.addresses) > MOST_ADDRESSES:
+                    raise LookupError(f"{self._host}: more than {MOST_ADDRESSES} addresses")
             except Exception as error:
                 report.failed(_reason(error))
                 pause_s = min(patience_s, self._refresh_s)

@@ -23,6 +23,7 @@ from proxy.upstreams.resolve import Address, Found, Pause, Sleep, address_at
 MOST_BYTES = 4 * 1024 * 1024
 MOST_INSTANCES = 1000
 AT_ONCE_S = 0.2  # between two answers, where the registry does not wait
+LONGEST_WAIT_S = 60.0  # for an answer: a registry that hangs is noticed after that
 SHORTEST_PAUSE_S = 1.0  # after a failure, whatever `refresh_s`
 LONGEST_PAUSE_S = 15.0
 GRACE_S = 5.0  # for an answer to arrive once its wait is over
@@ -95,8 +96,9 @@ class RegistryResolver:
         params = {"passing": "true"}
         patience_s = self._grace_s
         if index:
-            params |= {"index": str(index), "wait": f"{max(1, round(self._wait_s))}s"}
-            patience_s += self._wait_s * (1 + 1 / 16)  # Consul adds up to a sixteenth
+            wait_s = max(1, round(min(self._wait_s, LONGEST_WAIT_S)))
+            params |= {"index": str(index), "wait": f"{wait_s}s"}
+            patience_s += wait_s * (1 + 1 / 16)  # Consul adds up to a sixteenth
         async with asyncio.timeout(patience_s):  # httpx limits each read, and not their sum
             async with self._client.stream(
                 "GET",

@@ -118,8 +118,15 @@ def test_failures_are_told_and_asked_again_ever_more_seldom() -> None:
 
 def test_a_refresh_of_next_to_nothing_is_no_busy_loop() -> None:
     often = Discovery(dns="http://catalog.internal:8101", refresh_s=0.001)
-    _, pauses = played(Script(*[Records(("10.0.0.1",), 300), LookupError("servers failed")] * 3), _no_system, often)
+    answers: list[Records | Exception] = [Records(("10.0.0.1",), 300), LookupError("servers failed")]
+    _, pauses = played(Script(*answers * 3), _no_system, often)
     assert pauses == [1.0] * 6
+
+
+def test_a_good_answer_forgets_the_failures_before_it() -> None:
+    broken = LookupError("servers failed")
+    _, pauses = played(Script(broken, broken, Records(("10.0.0.1",), 9), broken), _no_system)
+    assert pauses == slept(1, 2, 9, 1)
 
 
 def test_no_records_are_a_failure_so_that_the_last_good_set_stays() -> None:
@@ -143,6 +150,12 @@ def test_an_address_is_not_looked_up(host: str) -> None:
     bare = host.strip("[]")
     assert told.reports[0] == (at(bare, bare),)
     assert query.asked == []
+
+
+def test_more_addresses_than_anybody_has_are_a_failure() -> None:
+    many = tuple(f"10.0.{number // 250}.{number % 250}" for number in range(1001))
+    told, _ = played(Script(Records(many, 60)))
+    assert told.reports == ["catalog.internal: more than 1000 addresses"]
 
 
 def test_whatever_goes_wrong_ends_nothing() -> None:
@@ -181,10 +194,12 @@ def test_a_connect_that_failed_hurries_the_next_question_but_not_below_a_second(
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers from `zone`: records and TTL by type; an rcode instead where the zone has one."""
+    """Answers from `zone`: records and TTL by type; an rcode instead where the zone has one. `alias`: the name that
+    has the records, and the TTL of the CNAME that says so."""
 
     def __init__(self) -> None:
         self.zone: dict[str, tuple[tuple[str, ...], int] | dns.rcode.Rcode] = {}
+        self.alias: tuple[str, int] | None = None
         self.asked = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -202,7 +217,11 @@ class NameServer(asyncio.DatagramProtocol):
             response.set_rcode(held)
         elif held is not None:
             records, ttl = held
-            response.answer.append(dns.rrset.from_text(question.name, ttl, "IN", kind, *records))
+            name = question.name.to_text()
+            if self.alias is not None:
+                response.answer.append(dns.rrset.from_text(name, self.alias[1], "IN", "CNAME", self.alias[0]))
+                name = self.alias[0]
+            response.answer.append(dns.rrset.from_text(name, ttl, "IN", kind, *records))
         self.transport.sendto(response.to_wire(), addr)  # type: ignore[attr-defined]
 
 
@@ -226,6 +245,9 @@ def test_a_name_server_is_asked_for_both_families_and_the_shorter_ttl_counts() -
         assert (sorted(both.addresses), both.ttl_s) == (["10.0.0.1", "10.0.0.2", "fd00::1"], 20.0)
         server.zone = {"A": (("10.0.0.3",), 7)}
         assert await query("catalog.internal") == Records(("10.0.0.3",), 7.0)
+        server.alias = ("blue.internal.", 3)
+        assert await query("catalog.internal") == Records(("10.0.0.3",), 3.0)
+        server.alias = None
         server.zone = {"A": (("10.0.0.3",), 7), "AAAA": dns.rcode.Rcode.SERVFAIL}
         assert await query("catalog.internal") == Records(("10.0.0.3",), 7.0)
         server.zone = {"A": dns.rcode.Rcode.NXDOMAIN, "AAAA": dns.rcode.Rcode.NXDOMAIN}

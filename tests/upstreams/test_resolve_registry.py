@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -170,6 +171,12 @@ def test_the_first_question_is_answered_at_once_and_the_next_waits_for_a_change(
     assert pauses == [0.2] * 3
 
 
+def test_no_question_waits_so_long_that_a_hang_would_go_unnoticed() -> None:
+    patient = Discovery(registry="http://registry.test:8500", service="catalog", refresh_s=3600)
+    requests, _, _ = asked(lambda _: httpx.Response(200, content=body(), headers={"X-Consul-Index": "7"}), 2, patient)
+    assert requests[1].url.params["wait"] == "60s"
+
+
 @pytest.mark.parametrize("index", ["0", "-3", "", "abc", "1" * 40])
 def test_an_index_that_is_none_is_asked_without_waiting_there(index: str) -> None:
     requests, _, pauses = asked(
@@ -213,6 +220,20 @@ def test_a_failure_is_told_and_the_next_question_begins_anew(answer: httpx.Respo
     assert [seconds for seconds in pauses if seconds != 1.0] == [3.0, 7.0, 14.0]
 
 
+def test_a_failure_forgets_the_index_and_a_good_answer_the_failures() -> None:
+    indices = iter([7, None, None, 9, None, 9])
+
+    def respond(_: httpx.Request) -> httpx.Response:
+        index = next(indices)
+        if index is None:
+            return httpx.Response(500)
+        return httpx.Response(200, content=body(), headers={"X-Consul-Index": str(index)})
+
+    requests, _, pauses = asked(respond, 6)
+    assert [request.url.params.get("index") for request in requests] == [None, "7", None, None, "9", None]
+    assert pauses == [0.2, 1.0, 1.0, 1.0, 0.2, 1.0, 0.2]  # failures: 1 s, then 2 s in two parts; 1 s again
+
+
 def test_a_refresh_of_next_to_nothing_is_no_busy_loop() -> None:
     often = Discovery(registry="http://registry.test:8500", service="catalog", refresh_s=0.001)
     _, _, pauses = asked(lambda _: httpx.Response(200, content=body()), 3, often)
@@ -229,7 +250,7 @@ def test_no_compression_is_asked_for() -> None:
 def test_a_hurry_cuts_a_pause_after_a_failure_short_and_nothing_else() -> None:
     async def story() -> None:
         answers = [httpx.Response(500)] * 3 + [httpx.Response(200, content=body())]
-        begun = list[float]()
+        begun = defaultdict[float, asyncio.Event](asyncio.Event)
         requests = list[httpx.Request]()
 
         def respond(request: httpx.Request) -> httpx.Response:
@@ -237,21 +258,17 @@ def test_a_hurry_cuts_a_pause_after_a_failure_short_and_nothing_else() -> None:
             return answers[min(len(requests), len(answers)) - 1]
 
         async def sleep(seconds: float) -> None:
-            begun.append(seconds)
+            begun[seconds].set()
             await (asyncio.sleep(0) if seconds <= 1 else asyncio.Event().wait())
-
-        async def until_it_sleeps(seconds: float) -> None:
-            while not begun or begun[-1] != seconds:
-                await asyncio.sleep(0)
 
         with respx.mock(assert_all_called=False) as router:
             router.get(url__startswith=URL).mock(side_effect=respond)
             async with httpx.AsyncClient(trust_env=False) as client:
                 resolver = RegistryResolver(DISCOVERY, client, sleep=sleep)
                 run = asyncio.ensure_future(resolver.run(Told()))
-                await asyncio.wait_for(until_it_sleeps(3), 5)  # the rest of the third pause, 4 s
+                await asyncio.wait_for(begun[3.0].wait(), 5)  # the rest of the third pause, 4 s
                 resolver.hurry()
-                await asyncio.wait_for(until_it_sleeps(30), 5)
+                await asyncio.wait_for(begun[30.0].wait(), 5)  # it answered, without an index
                 resolver.hurry()
                 for _ in range(50):
                     await asyncio.sleep(0)
