@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from demo.processes import taken
+from demo.scene import SEAM
+from demo.traffic import USERS, bucket
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ("--port", "--admin-port", "--monolith-port", "--catalog-port")
@@ -39,8 +41,10 @@ def demo(ports: dict[str, int], *arguments: str) -> Iterator[subprocess.Popen[st
         text=True,
     )
     with process:
-        yield process
-        process.terminate()
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def read_until(process: subprocess.Popen[str], beginning: str) -> str:
@@ -152,8 +156,12 @@ def test_keep_leaves_it_running_with_commands_to_try_until_ctrl_c(ports: dict[st
     with demo(ports, "--step-seconds", "0.3", "--keep") as process:
         output = read_until(process, "  curl http")
         url = f"http://127.0.0.1:{ports['--port']}/api/products/7"
-        answer = httpx.get(url, headers={"X-User-Id": "u0001"}, trust_env=False)
-        assert answer.headers["x-fig-side"] == "extracted"
+        moved, stayed = (
+            next(user for user in USERS if (bucket(SEAM, user) < 5000) is half) for half in (True, False)
+        )  # the play ends at 50 %
+        for user, side in ((moved, "extracted"), (stayed, "legacy")):
+            answer = httpx.get(url, headers={"X-User-Id": user}, trust_env=False)
+            assert answer.headers["x-fig-side"] == side
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert f"FIG_ADMIN_URL=http://127.0.0.1:{ports['--admin-port']}" in output

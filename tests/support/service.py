@@ -68,6 +68,11 @@ class Service:
             self._server.close()
         for writer in list(self._writers):
             self._reset(writer)
+        for _ in range(100):  # they are closed in the next turns of the loop, and it may end then
+            if not self._writers:
+                break
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
 
     def _reset(self, writer: asyncio.StreamWriter) -> None:
         sock = writer.get_extra_info("socket")
