@@ -28,7 +28,7 @@ from proxy import __version__
 from proxy.admin.api import create_admin
 from proxy.admin.guard import is_loopback
 from proxy.config.load import Loaded
-from proxy.config.model import Discovery, Health, ServerTls, Settings, UpstreamConfig
+from proxy.config.model import Discovery, Health, ServerTls, Settings, UpstreamConfig, is_https
 from proxy.config.watch import FileWatch
 from proxy.descriptors import budget, raise_limit
 from proxy.errors import ConfigError, Problem, ProxyError, StoreError
@@ -230,7 +230,9 @@ class App:
         self.rng = random.Random()
         hook = settings.telemetry.webhook
         self.webhook = (
-            None if hook is None else Webhook(hook, self._client(None), clock=time.time, instance=self.instance)
+            None
+            if hook is None
+            else Webhook(hook, self._client(is_https(hook.url)), clock=time.time, instance=self.instance)
         )
         self.runtime = Runtime(
             loaded,
@@ -323,10 +325,10 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self.wheel.start(loop)
         await self._read_rollback_files()
+        await self.runtime.start()  # before the predecessor leaves: discovery may be late
         if self.predecessor is not None:
             await self.predecessor.give_way()
         loop.add_signal_handler(signal.SIGUSR2, self._succeed)
-        await self.runtime.start()
         admin = asyncio.create_task(self.admin_server.serve([self.ports.admin]))
         background = [
             asyncio.create_task(self._every(seconds, step))
@@ -610,17 +612,18 @@ class App:
     def _resolver(self, discovery: Discovery) -> Resolver:
         if discovery.dns is not None:
             return DnsResolver(discovery)
-        return RegistryResolver(discovery, self._client(None))
+        return RegistryResolver(discovery, self._client(is_https(discovery.registry or "")))
 
     async def _probe(self, health: Health, endpoints: Endpoints, tls: ssl.SSLContext | None) -> None:
-        async with self._client(tls) as client:
+        async with self._client(tls or False) as client:
             await Prober(health, client, lambda: endpoints.all, endpoints.probed, rng=self.rng).run()
 
-    def _client(self, tls: ssl.SSLContext | None) -> httpx.AsyncClient:
+    def _client(self, tls: ssl.SSLContext | bool) -> httpx.AsyncClient:
         """For what is no proxied request: `upstreams.health.ask` says why without a pool. It sees no environment and
-        keeps no cookie."""
+        keeps no cookie. `tls` True: verified by the system's store; False: clear text, so that nothing is loaded."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        client = httpx.AsyncClient(verify=tls or self._system_trust, trust_env=False, limits=limits)
+        verify = self._system_trust if tls is True else tls
+        client = httpx.AsyncClient(verify=verify, trust_env=False, limits=limits)
         client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         return client
 

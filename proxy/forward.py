@@ -107,10 +107,12 @@ class Forwarder:
         call = self._enter(decision)
         try:
             upstream = call.upstream
-            if not upstream.bulkhead.take():
+            if upstream.bulkhead.take():
+                call.slotted = True
+            else:
                 await upstream.bulkhead.wait(self._left_s(exchange, decision))
+                call.slotted = True
                 self._check_latch(exchange, decision)
-            call.slotted = True
             await self._attempt(exchange, decision, call, body, responder, upgrade)
         except BaseException as error:
             if call.exposed and isinstance(error, ProxyError):
@@ -121,7 +123,9 @@ class Forwarder:
 
     def _enter(self, decision: Decision) -> Call:
         """Past the breaker, or BreakerOpen."""
-        upstream, rule = self._runtime.upstreams[decision.upstream], decision.breaker
+        upstream, rule = self._runtime.upstreams.get(decision.upstream), decision.breaker
+        if upstream is None:  # a reload has removed it while the request was at the other side
+            raise NoHealthyEndpoint
         if rule is None:
             return Call(upstream, None, 0)
         breaker = self._guards.breaker(rule)

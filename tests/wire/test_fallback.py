@@ -6,6 +6,7 @@ docs/faults.md shows these very rows, in the table of the faults that have anoth
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ upstreams:
   dead: {{endpoints: ["http://127.0.0.1:{closed}"], timeouts: {{connect_s: 0.5}}}}
   deaf: {{endpoints: ["http://127.0.0.1:{deaf}"], timeouts: {{connect_s: 0.5}}}}
   narrow: {{endpoints: ["{extracted}"], max_in_flight: 1, max_queue: 0, timeouts: {{response_s: 5}}}}
+  queue: {{endpoints: ["{extracted}"], max_in_flight: 1, max_queue: 5, queue_s: 5, timeouts: {{response_s: 5}}}}
   ill: {{endpoints: ["{extracted}"], health: {{path: /health, interval_s: 0.1, timeout_s: 0.1, unhealthy_after: 1}}}}
 default: monolith
 seams:
@@ -37,6 +39,7 @@ seams:
   dead: {{routes: [{{path: /dead/**}}], extracted: dead, stage: extracted, breaker: {{enabled: false}}}}
   deaf: {{routes: [{{path: /deaf/**}}], extracted: deaf, stage: extracted, breaker: {{enabled: false}}}}
   narrow: {{routes: [{{path: /narrow/**}}], extracted: narrow, stage: extracted}}
+  queue: {{routes: [{{path: /queue/**}}], extracted: queue, stage: extracted}}
   ill: {{routes: [{{path: /ill/**}}], extracted: ill, stage: extracted}}
   open: {{routes: [{{path: /open/**}}], extracted: service, stage: extracted}}
   alone:
@@ -321,6 +324,35 @@ def test_a_full_bulkhead_falls_back_for_any_method(sides: Sides) -> None:
             got = sides.ask(method, "/narrow/2", b"" if method == "GET" else b"x")
             assert (got.body, got.value("x-fig-fallback")) == (b"legacy", "bulkhead_full")
         assert [request.target for request in sides.extracted.requests if request.target != "/health"] == ["/narrow/1"]
+
+
+def test_who_waits_for_a_place_while_the_seam_is_rolled_back_goes_to_legacy(sides: Sides) -> None:
+    """And the place that was handed over is free again."""
+
+    def told(connection: Connection) -> None:
+        connection.read()
+        assert rolled_back.wait(5)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+    def bulkhead() -> dict[str, int]:
+        found = sides.fig.call("GET", "/api/upstreams").json()
+        held: dict[str, int] = next(one for one in found if one["name"] == "queue")["bulkhead"]
+        return held
+
+    rolled_back = threading.Event()
+    sides.script(told)
+    with RawClient(sides.fig.address) as first, RawClient(sides.fig.address) as second:
+        first.send(b"GET /queue/1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert until(lambda: bulkhead()["in_flight"] == 1)
+        second.send(b"POST /queue/2 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+        assert until(lambda: bulkhead()["queued"] == 1)
+        assert sides.fig.call("POST", "/api/seams/queue/rollback", reason="test").status_code == 200
+        rolled_back.set()
+        assert first.answer().body == b"ok"
+        got = second.answer()
+        assert (got.body, got.value("x-fig-fallback")) == (b"legacy", "rolled_back")
+    assert [request.target for request in sides.extracted.requests if request.target != "/health"] == ["/queue/1"]
+    assert until(lambda: bulkhead()["in_flight"] == 0), "the place that was handed over is lost"
 
 
 def test_an_unhealthy_service_falls_back_for_any_method(sides: Sides) -> None:
