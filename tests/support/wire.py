@@ -66,7 +66,8 @@ def access_line(fig: Fig, target: str) -> dict[str, Any]:
     """The access line of the request with this target. AssertionError when none comes within 3 s."""
     deadline = time.monotonic() + 3
     while time.monotonic() < deadline:
-        for text in (fig.folder / "out.log").read_text().splitlines():
+        written = (fig.folder / "out.log").read_text()
+        for text in written[: written.rfind("\n") + 1].splitlines():  # the last one may be half there
             entry: dict[str, Any] = json.loads(text)
             if entry["path"] == target:
                 return entry
