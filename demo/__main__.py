@@ -23,7 +23,7 @@ from rich.console import Console
 
 from demo.client import HOST
 from demo.processes import Failed, Ports, Troupe, taken
-from demo.scene import SEAM, Outage, Promise, Scene
+from demo.scene import SEAM, Promise, Scene, Service
 from demo.screen import Screen
 from demo.traffic import CLIENTS, USERS, Phase, Tally, Traffic
 
@@ -90,8 +90,8 @@ async def perform(args: argparse.Namespace, folder: Path, screen: Screen) -> int
         await troupe.start()
         screen.say(opening(ports, args.rate, time.monotonic() - begun))
         traffic = Traffic(ports.data, SEAM, args.rate, Phase(Tally(), None))
-        outage = Outage(partial(troupe.kill, SEAM), partial(troupe.revive, SEAM))
-        scene = Scene(traffic, troupe.fig, outage, ports.data, screen, args.step_seconds)
+        service = Service(*(partial(deed, SEAM) for deed in (troupe.kill, troupe.revive, troupe.mend)))
+        scene = Scene(traffic, troupe.fig, service, ports.data, screen, args.step_seconds)
         customers = asyncio.create_task(traffic.run())
         try:
             promises = await undisturbed(scene.play(), troupe, customers)

@@ -1,4 +1,5 @@
-"""The play: a seam from 0 to 100 %, rolled back, resumed; then its service dies at half of the traffic.
+"""The play: a seam compared until its bug is found and mended; moved from 0 to 100 %, rolled back, resumed; then its
+service dies at half of the traffic.
 
 Each step is one `fig` command, then some seconds of traffic that are judged by what the command promised. Knows no
 process.
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from demo.client import Answer, Connection, NoAnswer
 from demo.screen import Row, Screen
@@ -18,6 +21,7 @@ from demo.traffic import Phase, Tally, Traffic
 SEAM = "catalog"
 REFRESH_S = 0.25
 BREAKER_S = 20.0  # for the breaker to come to where it must
+COMPARED_S = 1.2  # for the last samples to be compared
 SETTLE_S = 0.1  # for what is still under way when a step is over
 
 Fig = Callable[[Sequence[str]], Awaitable[str]]
@@ -25,11 +29,12 @@ Deed = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
-    """How the service of the seam is killed and started again."""
+class Service:
+    """How the service of the seam is killed, started again, and rid of its bug."""
 
     kill: Deed
     revive: Deed
+    mend: Deed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +44,14 @@ class Step:
     command: tuple[str, ...] | None
     percent: float
     rising: bool = True
+    short: str = ""
 
     @property
     def label(self) -> str:
-        return "(as in the file)" if self.command is None else " ".join(("fig", *self.command))
+        return self.short or ("(as in the file)" if self.command is None else " ".join(("fig", *self.command)))
 
 
+SHADOW = Step(("shift", SEAM, "--stage", "shadow"), 0, short="fig … --stage shadow")
 ROLLBACK = Step(("rollback", SEAM), 0, rising=False)
 RESUME = Step(("resume", SEAM), 100)
 HALF = Step(("shift", SEAM, "50"), 50, rising=False)
@@ -74,12 +81,13 @@ class Record:
 
 
 class Scene:
-    """Plays STEPS on running traffic, then the outage. `fig` runs one command line."""
+    """Plays STEPS on running traffic, the comparison after the first and the outage after the last. `fig` runs one
+    command line."""
 
-    def __init__(self, traffic: Traffic, fig: Fig, outage: Outage, port: int, screen: Screen, step_s: float) -> None:
+    def __init__(self, traffic: Traffic, fig: Fig, service: Service, port: int, screen: Screen, step_s: float) -> None:
         self._traffic = traffic
         self._fig = fig
-        self._outage = outage
+        self._service = service
         self._port = port
         self._screen = screen
         self._step_s = step_s
@@ -90,8 +98,11 @@ class Scene:
     async def play(self) -> tuple[Promise, ...]:
         """Raises processes.Failed when a command fails."""
         shop: Promise | None = None
+        compared: tuple[Promise, ...] = ()
         for step in STEPS:
             await self._play(step)
+            if step.command is None:
+                compared = await self._play_comparison()
             if step.percent == 50:
                 shop = await rest_of_the_shop(self._port)
         dead, back, breaker = await self._play_outage()
@@ -100,18 +111,38 @@ class Scene:
         self._screen.close_table()
         assert shop is not None
         made = promises(self._records, self._moving)
-        return (*made, *outage_promises(dead, back, breaker), shop)
+        return (*made, *compared, *outage_promises(dead, back, breaker), shop)
+
+    async def _play_comparison(self) -> tuple[Promise, ...]:
+        """All traffic stays at the monolith; the catalog answers beside it, first with its bug."""
+        await self._play(SHADOW)
+        found = await self._told("compare", SEAM)
+        mending = self._watch("catalog is mended", SHADOW.percent)
+        await self._service.mend()
+        await self._rest(self._step_s / 2)
+        self._screen.finish()
+        before = await self._told("report", SEAM, "--html", os.devnull)
+        growing = self._watch("compared again", SHADOW.percent)
+        await self._rest(self._step_s)
+        self._screen.finish()
+        after = await self._told("report", SEAM, "--html", os.devnull)
+        self._records += [Record(SHADOW, mending), Record(SHADOW, growing)]
+        return bug_found(found), evidence_grows(found, before, after)
+
+    async def _told(self, *command: str) -> Any:
+        await asyncio.sleep(COMPARED_S)
+        return json.loads(await self._fig((*command, "-o", "json")))
 
     async def _play_outage(self) -> tuple[Tally, Tally, tuple[bool, bool]]:
         """What was met while the service was dead and after it came back, and whether its breaker opened and closed."""
         await self._play(HALF)
         dead = self._watch(f"kill -9 {SEAM}", None)
-        await self._outage.kill()
+        await self._service.kill()
         opened = await self._breaker("open")
         await self._rest(self._step_s)
         self._screen.finish()
         waking = self._watch(f"{SEAM} starts again", None)
-        await self._outage.revive()
+        await self._service.revive()
         closed = await self._breaker("closed")
         self._screen.finish()
         self._moving.add(waking)
@@ -179,6 +210,38 @@ def promises(records: Sequence[Record], moving: Tally) -> Iterator[Promise]:
         yield _promise(text, [tally], tally.misplaced, f"{tally.requests:,} requests")
     silent = [record.step.label for record in records if not record.tally.requests]
     yield Promise("there was traffic at every step", not silent, ", ".join(silent))
+
+
+def bug_found(comparisons: Any) -> Promise:
+    """The planted bug rounds prices: the report must name the price first, with an example."""
+    text = "comparing found the planted bug and named the field"
+    first = next(iter(comparisons["differences"]), None)
+    if first is None:
+        return Promise(text, False, f"nothing differs: {comparisons['totals']}")
+    values = [value for exemplar in first["exemplars"] for value in exemplar["differences"]]
+    shown = next((value for value in values if value["path"] == first["path"]), None)
+    example = "no example" if shown is None else f"{_shown(shown['legacy'])} became {_shown(shown['extracted'])}"
+    kept = shown is not None and first["path"] in ("body:$.price", "body:$.items[*].price")
+    return Promise(text, kept, f"{first['path']} in {first['count']:,} requests, such as {example}")
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else str(value.get("value", value["hash"]))
+
+
+def evidence_grows(bug: Any, before: Any, after: Any) -> Promise:
+    """A mended service has an epoch of its own, in which nothing differs."""
+    text = "mended, nothing differs any more, and the evidence grows"
+    totals, evidence = after["comparisons"]["totals"], after["evidence"]
+    first, last = before["evidence"], evidence
+    kept = (
+        totals["mismatch"] == 0
+        and after["comparisons"]["epoch"] != bug["epoch"]
+        and 0 < first["samples"] < last["samples"]
+        and first["percent"] < last["percent"]
+    )
+    told = f"{totals['match']:,} alike, {totals['mismatch']:,} not; {evidence['verdict']}({evidence['reason']})"
+    return Promise(text, kept, f"{told}, the meter from {first['percent']:.1f} % to {last['percent']:.1f} %")
 
 
 def outage_promises(dead: Tally, back: Tally, breaker: tuple[bool, bool]) -> Iterator[Promise]:

@@ -52,7 +52,10 @@ from proxy.loader import load_in_child
 from proxy.notify import Notifier
 from proxy.rollout.rollback_file import RollbackFiles
 from proxy.routing.resilience import BreakerRule
+from proxy.routing.shadowing import mirrors
 from proxy.runtime import Author, Runtime
+from proxy.shadow.feed import Feed
+from proxy.shadow.mirror import Mirror
 from proxy.snapshot import SeamRecord, Snapshot
 from proxy.state.memory import MemoryStore
 from proxy.state.sqlite import SqliteStore
@@ -65,6 +68,7 @@ from proxy.telemetry.webhook import Webhook
 from proxy.upstreams.breaker import Breaker, State
 from proxy.upstreams.endpoints import Endpoints
 from proxy.upstreams.health import Prober
+from proxy.upstreams.lane import Lane
 from proxy.upstreams.resolve import Resolver, address_of
 from proxy.upstreams.resolve_dns import DnsResolver
 from proxy.upstreams.resolve_registry import RegistryResolver
@@ -83,6 +87,7 @@ _FILE_EVERY_S = 1.0
 _DURABLE_EVERY_S = 1.0
 _SWEEP_EVERY_S = 1.0
 _TICK_EVERY_S = 0.25
+_TELL_EVERY_S = 1.0
 _SHOWN_SEAMS = 10
 
 log = logging.getLogger("proxy")
@@ -196,6 +201,12 @@ async def _read_store(store: Store, url: str) -> dict[str, SeamRecord]:
         raise CannotStart(f"the store {url} cannot be read: {error.detail}") from error
 
 
+def _ledger(store: str) -> Path | None:
+    """What is compared is kept beside the store, in a file of its own: a rollback must never wait for it."""
+    kind, _, rest = store.partition(":")
+    return None if kind == "memory" else Path(rest).with_suffix(".shadow.db")
+
+
 def _server_tls(config: ServerTls | None) -> ssl.SSLContext | None:
     return None if config is None else server_context(Path(config.certificate), Path(config.key))
 
@@ -246,13 +257,24 @@ class App:
         )
         self.tunnels = Tunnels(self.wheel)
         self.errors = ErrorLog(self.lines.put, time.time)
+        via = f"1.1 fig-{self.instance}".encode("ascii")
+        self.feed = Feed(_ledger(settings.store), time.monotonic)
+        self.mirror = Mirror(
+            Lane(lambda name: self.runtime.upstreams.get(name), via=via, monotonic=time.monotonic).send,
+            self.feed,
+            lambda: self.runtime.snapshot,
+            rng=self.rng,
+            clock=time.time,
+            monotonic=time.monotonic,
+        )
         self.gateway = Gateway(
             self.runtime,
             self.metrics,
             self.access_log,
             self.errors,
             self.tunnels,
-            instance=self.instance,
+            self.mirror,
+            via=via,
             rng=self.rng,
         )
         server = settings.server
@@ -266,6 +288,8 @@ class App:
             lambda: self.edge.handshakes_failed,
             self._lag_gauges,
             self._webhook_gauges,
+            self.mirror,
+            self.feed,
             time.monotonic,
         )
         folder = path.parent if path is not None else Path()
@@ -297,6 +321,7 @@ class App:
                     metrics=self.metrics,
                     seen=self.seen,
                     rollback_files=self.rollback_files,
+                    feed=self.feed,
                     readiness=self._readiness,
                     refusal=self._refusal,
                     token=token,
@@ -325,6 +350,7 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self.wheel.start(loop)
         await self._read_rollback_files()
+        self._start_comparer(self.runtime.snapshot)
         await self.runtime.start()  # before the predecessor leaves: discovery may be late
         if self.predecessor is not None:
             await self.predecessor.give_way()
@@ -338,6 +364,7 @@ class App:
                 (_DURABLE_EVERY_S, self.runtime.make_durable),
                 (_SWEEP_EVERY_S, self._sweep),
                 (_TICK_EVERY_S, self._tick),
+                (_TELL_EVERY_S, self._tell_comparer),
                 (NOTE_EVERY_S, self._note_seen),
                 *([(self.notify.beat_s, self._beat)] if self.notify.beat_s else []),
             )
@@ -359,6 +386,8 @@ class App:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
                 await self.runtime.make_durable()
+                await self.mirror.close()
+                await self.feed.close()
                 self.runtime.close()
                 self.wheel.stop()
                 self.access_log.close(2.0)
@@ -561,6 +590,9 @@ class App:
     async def _sweep(self) -> None:
         self.runtime.sweep()
 
+    async def _tell_comparer(self) -> None:
+        self.mirror.tick()
+
     async def _tick(self) -> None:
         self.runtime.guards.tick()
 
@@ -601,13 +633,12 @@ class App:
             clock=time.monotonic,
             rng=self.rng,
         )
-        chores: list[Chore] = []
+        discover: Chore | None = None
         if resolver is not None:
             endpoints.hurry = resolver.hurry
-            chores.append(partial(resolver.run, endpoints))
-        if config.health is not None:
-            chores.append(partial(self._probe, config.health, endpoints, tls))
-        return Upstream(name, config, endpoints, tuple(chores))
+            discover = partial(resolver.run, endpoints)
+        probe = None if config.health is None else partial(self._probe, config.health, endpoints, tls)
+        return Upstream(name, config, endpoints, discovery=discover, probes=probe)
 
     def _resolver(self, discovery: Discovery) -> Resolver:
         if discovery.dns is not None:
@@ -654,6 +685,11 @@ class App:
         server = snapshot.settings.server
         self.edge.limits, self.edge.timeouts = server.limits, server.timeouts
         self.gateway.adopt(snapshot)
+        self._start_comparer(snapshot)
+
+    def _start_comparer(self, snapshot: Snapshot) -> None:
+        if any(mirrors(state.config, state.stage) for state in snapshot.states.values()):
+            self.feed.start()
 
     def _drain_times(self) -> DrainTimes:
         drain = self.runtime.snapshot.settings.server.drain

@@ -30,6 +30,7 @@
     │   └── RolledBack                503     rolled_back
     ├── Loop                          508     loop                  proxy
     ├── Overloaded                    503     draining              proxy
+    ├── ComparerAway                  503     comparer_away         proxy
     └── StoreError                    503     store                 proxy
     ConfigError(problems)             stands apart: nothing was asked of the proxy yet
 
@@ -253,6 +254,12 @@ class Loop(ProxyError):
     """The request has been through this fig before, or an endpoint is fig itself (RFC 5842 7.2)."""
 
     status, cause, title = 508, "loop", "Loop detected"
+
+
+class ComparerAway(ProxyError):
+    """The process that compares answers is not there, or is late. Only who asks it for results gets to see this."""
+
+    status, cause, title = 503, "comparer_away", "The comparer is away"
 
 
 class StoreError(ProxyError):

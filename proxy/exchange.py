@@ -65,6 +65,19 @@ class Exchange:
         self.error = None
 
     @property
+    def scheme(self) -> str:
+        """As the client used it: a trusted peer says so, else the connection does."""
+        forwarded = self.request.fields.get(b"x-forwarded-proto", b"").lower()
+        if forwarded in (b"http", b"https") and self.peer_trusted:
+            return forwarded.decode("ascii")
+        return self.request.scheme
+
+    @property
+    def public(self) -> bytes:
+        """Scheme and authority as the client knows them."""
+        return f"{self.scheme}://".encode("ascii") + self.request.host
+
+    @property
     def seam(self) -> str | None:
         """Whose request it is: known from the route on, so also of one that is refused before a side is decided."""
         if self.decision is not None:

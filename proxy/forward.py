@@ -413,9 +413,11 @@ class Forwarder:
             lines += [(b"Upgrade", protocols), (b"Connection", b"Upgrade")]
         if answer.located:
             rewrite = decision.rewrite
-            public = f"{_scheme(exchange)}://".encode("ascii") + exchange.request.host
             lines = relocate(
-                lines, upstream.internal, public, lambda target: unrewrite(rewrite, target) if rewrite else target
+                lines,
+                upstream.internal,
+                exchange.public,
+                lambda target: unrewrite(rewrite, target) if rewrite else target,
             )
         if server.debug_headers:
             lines += debug_lines(exchange, self._monotonic())
@@ -481,10 +483,3 @@ def _upgrade(asked: bytes, allowed: tuple[str, ...]) -> bytes:
     """The first protocol asked for that is allowed; empty: the request goes on without its Upgrade (RFC 9110 7.8)."""
     tokens = (token.strip(b" \t") for token in asked.split(b","))
     return next((token for token in tokens if token.decode("latin-1") in allowed), b"")
-
-
-def _scheme(exchange: Exchange) -> str:
-    forwarded = exchange.request.fields.get(b"x-forwarded-proto", b"").lower()
-    if forwarded in (b"http", b"https") and exchange.peer_trusted:
-        return forwarded.decode("ascii")
-    return exchange.request.scheme

@@ -29,6 +29,7 @@ from proxy.routing.path import split_target
 from proxy.routing.split import BUCKETS
 from proxy.routing.table import resolve
 from proxy.runtime import Runtime
+from proxy.shadow.mirror import Mirror, Watch
 from proxy.snapshot import Snapshot
 from proxy.telemetry.access_log import AccessEntry, AccessLog, ErrorLog
 from proxy.telemetry.metrics import Metrics
@@ -51,8 +52,9 @@ class Gateway:
         access_log: AccessLog,
         error_log: ErrorLog,
         tunnels: Tunnels,
+        mirror: Mirror,
         *,
-        instance: str,
+        via: bytes,
         rng: random.Random,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -63,8 +65,9 @@ class Gateway:
         self._access_log = access_log
         self._error_log = error_log
         self._tunnels = tunnels
+        self._mirror = mirror
         self._date = DateField()
-        self._via = f"1.1 fig-{instance}".encode("ascii")
+        self._via = via
         self._rng = rng
         self._clock = clock
         self._monotonic = monotonic
@@ -89,12 +92,15 @@ class Gateway:
     async def handle(self, request: RequestHead, body: RequestBody, responder: Responder) -> None:
         """Route, decide, forward; whatever happens, exactly one answer or a cut connection, and one record."""
         exchange = Exchange(self.runtime.snapshot, request, self._monotonic())
+        watch: Watch | None = None
         try:
             self._identify(exchange)
             if request.method == "OPTIONS" and self._answers_options(exchange, responder):
                 return
             self._route(exchange, body)
             decision = self._decide(exchange)
+            if decision.shadow is not None:
+                watch = self._mirror.watch(exchange, decision.shadow, responder)
             await self._forwarder.forward(exchange, decision, body, responder)
         except ProxyError as error:
             self._refuse(exchange, error, responder)
@@ -106,6 +112,8 @@ class Gateway:
             self._refuse(exchange, ProxyError(), responder)
         finally:
             self._record(exchange, body, responder)
+            if watch is not None:
+                self._mirror.finish(watch, exchange, body, responder)
 
     def reject(self, error: ProxyError, peer: str, responder: Responder) -> None:
         """Answer what never became a request: malformed, too large or too slow heads."""

@@ -19,7 +19,11 @@ from typing import Any, BinaryIO
 
 from proxy.config.load import Loaded, load
 from proxy.errors import ConfigError, Problem
-from proxy.routing.table import check
+from proxy.routing import table
+from proxy.shadow import rule_check
+
+CHECKS = (table.check, rule_check.check)
+"""What reads a configuration besides `config`, and may refuse it."""
 
 _LENGTH = struct.Struct("!I")
 _PARTS_A_TURN = 10
@@ -27,7 +31,7 @@ _PARTS_A_TURN = 10
 
 def load_file(path: Path) -> Loaded:
     """Load and check here and now. Raises ConfigError."""
-    return load(path, os.environ, checks=(check,))
+    return load(path, os.environ, checks=CHECKS)
 
 
 async def load_in_child(path: Path) -> Loaded:

@@ -317,8 +317,12 @@ class Runtime:
             self._emit(Reloaded(fingerprint, len(self.snapshot.states), changed=False))
             return ReloadResult(False, fingerprint, warnings=warnings)
         upstreams = self._upstreams_for(loaded.settings)  # first: what cannot be made changes nothing
-        await self._introduce(upstreams)
-        fresh = await self._compile(loaded)
+        try:
+            await self._introduce(upstreams)
+            fresh = await self._compile(loaded)
+        except BaseException:
+            self._dismiss(upstreams)
+            raise
         async with self._lock:
             fresh = fresh.with_records({name: self.records.get(name, EMPTY) for name in fresh.states})
             absorbed = await self._absorb(fresh, author)
@@ -408,10 +412,18 @@ class Runtime:
 
     async def _introduce(self, upstreams: dict[str, Upstream]) -> None:
         """Start the new ones, and give discovery a moment, so that they have endpoints when requests come."""
-        new = [upstream for name, upstream in upstreams.items() if self.upstreams.get(name) is not upstream]
+        new = self._new(upstreams)
         for upstream in new:
             upstream.start()
         await first_answers(new)
+
+    def _dismiss(self, upstreams: dict[str, Upstream]) -> None:
+        """They were introduced, and no request will come."""
+        for upstream in self._new(upstreams):
+            upstream.close()
+
+    def _new(self, upstreams: dict[str, Upstream]) -> list[Upstream]:
+        return [upstream for name, upstream in upstreams.items() if self.upstreams.get(name) is not upstream]
 
     def _swap_upstreams(self, fresh: dict[str, Upstream]) -> None:
         """Requests in flight keep those that they have."""
@@ -422,6 +434,7 @@ class Runtime:
                 continue
             if before is not None:
                 upstream.take_over(before)
+            upstream.watch()
         for name, upstream in old.items():
             if fresh.get(name) is not upstream:
                 upstream.close(fresh.get(name))
@@ -437,6 +450,7 @@ class Runtime:
         """Begin discovery and active probes. Returns once discovery has answered, or is late."""
         for upstream in self.upstreams.values():
             upstream.start()
+            upstream.watch()
         await first_answers(self.upstreams.values())
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from .serving import ListedServer
 from .store import Store
 
 ANY_HOST = ("", "0.0.0.0", "::")
+VERSION = "1.0.0"
 STARTUP_FAILURE = 3  # uvicorn's own
 BUGS: Mapping[str, Callable[[Money], Money]] = {"": exact, "rounding": rounding_bug}
 
@@ -107,6 +108,7 @@ def main() -> int:
         lifespan="on",
         access_log=False,
         server_header=False,
+        headers=[("X-Service-Version", f"{VERSION}+{bug}" if bug else VERSION)],
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )

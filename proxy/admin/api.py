@@ -28,6 +28,8 @@ from proxy.admin.seam_view import Now, breaker_words, history_document, orphan_d
 from proxy.admin.upstream_view import upstream_documents
 from proxy.admin.writes import author, expected_version, one_of, read_members
 from proxy.admission.trust import Trust
+from proxy.config.model import Shadow
+from proxy.config.shadowing import rules_mark
 from proxy.errors import (
     BadRequest,
     ConfigError,
@@ -43,7 +45,9 @@ from proxy.errors import (
 from proxy.rollout import stage
 from proxy.rollout.rollback_file import RollbackFiles
 from proxy.routing.resilience import BreakerKey, Side
+from proxy.routing.shadowing import known_endpoints
 from proxy.runtime import Author, Runtime
+from proxy.shadow.feed import Feed
 from proxy.snapshot import SeamState
 from proxy.state.store import Action
 from proxy.telemetry.metrics import Metrics
@@ -64,6 +68,7 @@ def create_admin(
     metrics: Metrics,
     seen: SeenShare,
     rollback_files: RollbackFiles,
+    feed: Feed,
     readiness: Callable[[], str | None],
     refusal: Callable[[], str | None],
     token: str,
@@ -78,7 +83,7 @@ def create_admin(
     `clock` is epoch seconds, `monotonic` the clock that `seen` goes by; an empty `token` is no token.
     """
     bits = rng or random.SystemRandom()
-    admin = _Admin(runtime, metrics, seen, rollback_files, readiness, refusal, clock, monotonic, version)
+    admin = _Admin(runtime, metrics, seen, rollback_files, feed, readiness, refusal, clock, monotonic, version)
     app = Starlette(
         routes=admin.routes(),
         middleware=[
@@ -100,6 +105,7 @@ class _Admin:
     metrics: Metrics
     seen: SeenShare
     rollback_files: RollbackFiles
+    feed: Feed
     readiness: Callable[[], str | None]
     refusal: Callable[[], str | None]
     clock: Callable[[], float]
@@ -120,6 +126,8 @@ class _Admin:
             Route("/api/seams/{name}/resume", self.resume, methods=["POST"]),
             Route("/api/seams/{name}/reset", self.reset, methods=["POST"]),
             Route("/api/seams/{name}/breaker", self.breaker, methods=["POST"]),
+            Route("/api/seams/{name}/comparisons", self.comparisons, methods=["GET"]),
+            Route("/api/seams/{name}/evidence", self.evidence, methods=["GET"]),
             Route("/api/history", self.history, methods=["GET"]),
             Route("/api/upstreams", self.list_upstreams, methods=["GET"]),
             Route("/api/config", self.show_config, methods=["GET"]),
@@ -232,6 +240,20 @@ class _Admin:
         self._check_open()
         after = await self.runtime.force_breaker(before.name, side, route, forced, by)
         return _reply_seam(request, self._document(after))
+
+    async def comparisons(self, request: Request) -> Response:
+        return await self._compared(request, "comparisons")
+
+    async def evidence(self, request: Request) -> Response:
+        return await self._compared(request, "evidence")
+
+    async def _compared(self, request: Request, what: str) -> Response:
+        """Told by the comparer's process, also of a seam that is not compared just now."""
+        state = self.runtime.state(request.path_params["name"])
+        config = state.config
+        shadow = config.shadow or Shadow()
+        text = await self.feed.ask(what, state.name, rules_mark(config), shadow, known_endpoints(config))
+        return reply_text(request.scope, text, "application/json")
 
     async def _advance(self, request: Request, action: Action, by: Author, plan: stage.Plan) -> Response:
         name = request.path_params["name"]

@@ -21,6 +21,8 @@ def config_document(settings: Settings) -> dict[str, Any]:
             document["upstreams"][name]["endpoints"]["token"] = MASK
     for name, seam in settings.seams.items():
         document["seams"][name].update(_declared(seam))
+        if seam.shadow is not None and not isinstance(seam.shadow.credentials, str):
+            document["seams"][name]["shadow"]["credentials"] = dict.fromkeys(seam.shadow.credentials, MASK)
         for route, shown in zip(seam.routes, document["seams"][name]["routes"], strict=True):
             if route.fallback is not None:
                 shown["fallback"] = _fallback(seam, route.fallback)

@@ -10,6 +10,7 @@ from typing import Any
 
 from proxy.admin.resilience_steps import BreakerWords, add_resilience, fallback_words, just_closed
 from proxy.admin.seam_view import moment
+from proxy.admin.shadow_step import add_shadow
 from proxy.admin.trail import Trail
 from proxy.admission.trust import Trust
 from proxy.config.model import RouteConfig
@@ -150,6 +151,7 @@ class _Seam:
         self._add_bucket()
         _add_upstream(self.trail, self.snapshot, self.request, self.decision)
         add_resilience(self.trail, self.state, self.route.index, self.request, self.decision, breaker_words)
+        add_shadow(self.trail, self.state, self.request, self.params, self.client_ip, self.decision)
         number = None if self.found is None else self.found[2]
         return _document(self.trail, self.decision, self.route.pattern, self.decision.reason, number)
 

@@ -58,6 +58,16 @@ def _paths() -> Schema:
             "get": _read("One seam", _ref("Seam"), "showSeam", 404, parameters=[_NAME], etag=True),
         },
         **{f"/api/seams/{{name}}/{verb}": {"post": _change(verb)} for verb in _CHANGES},
+        "/api/seams/{name}/comparisons": {
+            "get": _read(
+                "How the two sides' answers differ", _ref("Comparisons"), "comparisons", 404, 503, parameters=[_NAME]
+            )
+        },
+        "/api/seams/{name}/evidence": {
+            "get": _read(
+                "Whether that is enough to move on", _ref("Evidence"), "evidence", 404, 503, parameters=[_NAME]
+            )
+        },
         "/api/history": {
             "get": _read("Changes, newest first", _list("HistoryRow"), "history", 400, 503, parameters=_HISTORY)
         },
@@ -188,6 +198,8 @@ def _schemas() -> Schema:
             after={"type": "object"},
         ),
         **_upstream_schemas(),
+        **_comparison_schemas(),
+        **_evidence_schemas(),
     }
 
 
@@ -228,6 +240,7 @@ def _seam_schemas() -> Schema:
         "breakers": {"type": "array", "items": _breaker_schema()},
         "fallback": _nullable(_fallback_schema()),
         "retry": {"type": ["object", "null"], "description": "The seam's block"},
+        "comparing": {"type": "boolean", "description": "Whether answers of both sides are compared at this stage"},
         "upstreams": _object(legacy=_MAYBE_TEXT, extracted=_MAYBE_TEXT),
         "version": _COUNT,
     }
@@ -312,6 +325,95 @@ def _upstream_schemas() -> Schema:
             discovery=_nullable(discovery),
             seams=_object(legacy=_TEXTS, extracted=_TEXTS),
             default=_FLAG,
+        ),
+    }
+
+
+_PLACE: Schema = {
+    "endpoint": {"type": "string", "description": "METHOD and route"},
+    "path": {"type": "string", "description": "body:$.a[*].b, header:name or status"},
+}
+
+
+def _epoch() -> Schema:
+    return {
+        "seam": _TEXT,
+        "epoch": {"type": ["string", "null"], "description": "Of rules and versions; another one counts anew"},
+        "since": _nullable(_MOMENT),
+        "versions": _object(legacy=_TEXT, extracted=_TEXT),
+        "uncounted": {"type": "object", "additionalProperties": _COUNT, "description": "No evidence, by class"},
+        "flaky": {**_COUNT, "description": "Mismatches that a second question did not reproduce"},
+        "repeated": {**_COUNT, "description": "Beyond five of the same request in an hour"},
+    }
+
+
+def _comparison_schemas() -> Schema:
+    severity = {"type": "string", "enum": ["blocking", "mismatch", "note", "uncounted"]}
+    value = _nullable(_object(["value"], type=_TEXT, format=_TEXT, length=_COUNT, hash=_TEXT, value=_TEXT))
+    side = _object(
+        status={"type": ["integer", "null"]}, content_type=_MAYBE_TEXT, length=_MAYBE_COUNT, body=_MAYBE_TEXT
+    )
+    found = {"path": _TEXT, "class": _TEXT, "severity": severity, "legacy": value, "extracted": value}
+    exemplar = _object(
+        at=_MOMENT,
+        request_id=_TEXT,
+        request=_object(method=_TEXT, target=_TEXT, headers={"type": "array", "items": _TEXTS}),
+        served={"type": "string", "enum": list(get_args(Side))},
+        legacy=side,
+        extracted=side,
+        differences={"type": "array", "items": _object(**found)},
+    )
+    difference = _object(
+        **_PLACE,
+        **{"class": _TEXT},
+        severity=severity,
+        count={**_COUNT, "description": "Requests"},
+        first=_MOMENT,
+        last=_MOMENT,
+        exemplars={"type": "array", "items": exemplar},
+    )
+    noise = _object(
+        **_PLACE,
+        standing={"type": "string", "enum": ["noisy", "volatile"]},
+        differed=_COUNT,
+        of=_COUNT,
+        formats=_TEXTS,
+        rule={"type": ["object", "null"], "description": "What to write under `compare` to accept it"},
+    )
+    recent = _object(
+        at=_MOMENT,
+        request_id=_TEXT,
+        endpoint=_TEXT,
+        verdict={"type": "string", "enum": ["match", "mismatch"]},
+        counts=_FLAG,
+        **{"class": _TEXT},
+        paths=_TEXTS,
+    )
+    return {
+        "Comparisons": _object(
+            **_epoch(),
+            totals=_object(match=_COUNT, mismatch=_COUNT, uncounted=_COUNT),
+            differences={"type": "array", "items": difference},
+            noise={"type": "array", "items": noise},
+            recent={"type": "array", "items": recent},
+        ),
+    }
+
+
+def _evidence_schemas() -> Schema:
+    return {
+        "Evidence": _object(
+            **_epoch(),
+            verdict={"type": "string", "enum": ["READY", "HOLD", "REGRESSED"]},
+            reason={"type": ["string", "null"], "description": "Of the first note; null where READY"},
+            notes={"type": "array", "items": _object(reason=_TEXT, text=_TEXT)},
+            percent={"type": "number", "minimum": 0, "maximum": 100},
+            meter={"type": "string", "description": "One line for people"},
+            samples=_COUNT,
+            strata={"type": "array", "items": {"type": "object"}},
+            unseen=_TEXTS,
+            waived={"type": "array", "items": _object(what=_TEXT, name=_TEXT, reason=_TEXT)},
+            policy={"type": "object"},
         ),
     }
 

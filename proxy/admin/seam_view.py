@@ -9,6 +9,7 @@ from typing import Any
 
 from proxy.config.model import Fallback, Stage
 from proxy.routing.resilience import BreakerRule, own_fallback
+from proxy.routing.shadowing import mirrors
 from proxy.snapshot import Latch, Override, SeamRecord, SeamState, share
 from proxy.telemetry.seen import Seen
 from proxy.upstreams.breaker import Breaker
@@ -52,6 +53,7 @@ def seam_document(
         "breakers": [_breaker_document(rule, breaker, now) for rule, breaker in breakers],
         "fallback": None if config.extracted is None else _fallback_document(state, falling_back),
         "retry": None if config.retry is None else config.retry.model_dump(mode="json"),
+        "comparing": mirrors(config, state.stage),
         "upstreams": {"legacy": config.legacy, "extracted": config.extracted},
         "version": state.record.version,
     }
@@ -80,6 +82,7 @@ def orphan_document(name: str, record: SeamRecord) -> dict[str, Any]:
         "breakers": [],
         "fallback": None,
         "retry": None,
+        "comparing": False,
         "upstreams": {"legacy": None, "extracted": None},
         "version": record.version,
         "orphan": True,

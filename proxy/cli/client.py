@@ -48,6 +48,10 @@ class AdminClient:
     def seam(self, name: str) -> Any:
         return self.get(_seam_path(name))
 
+    def of_seam(self, name: str, what: str) -> Any:
+        """`comparisons` or `evidence` of a seam."""
+        return self.get(f"{_seam_path(name)}/{what}")
+
     def change(self, name: str, verb: str, **members: Any) -> Any:
         return self.post(f"{_seam_path(name)}/{verb}", members)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +23,9 @@ config_argument = click.argument(
 
 def load_checked(path: Path) -> Loaded:
     """Raises ConfigError with every problem."""
-    from proxy.config.load import load
-    from proxy.routing.table import check
+    from proxy.loader import load_file
 
-    return load(path, os.environ, checks=(check,))
+    return load_file(path)
 
 
 def load_or_fail(path: Path) -> Loaded:

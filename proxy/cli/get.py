@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy.cli.options import Command, Common, connected
+from proxy.cli.options import Command, Common, Failure, connected
 from proxy.cli.render import View, json_text, show, watching
 from proxy.cli.seam_text import seam_text, seams_table
 from proxy.cli.upstreams_text import upstreams_table
@@ -44,7 +44,8 @@ def seams(common: Common, watch: bool, times: int | None, interval: float) -> No
 @connected
 def seam(common: Common, name: str, watch: bool, times: int | None, interval: float) -> None:
     """Show one seam in full."""
-    _show(common, lambda client: client.seam(name), seam_text, _turns(watch, times, interval))
+    fetch = _document if common.output == "json" else _document_with_evidence
+    _show(common, lambda client: fetch(client, name), seam_text, _turns(watch, times, interval))
 
 
 @get.command()
@@ -53,6 +54,21 @@ def seam(common: Common, name: str, watch: bool, times: int | None, interval: fl
 def upstreams(common: Common, watch: bool, times: int | None, interval: float) -> None:
     """Show upstreams: which endpoints are in use, and how busy they are."""
     _show(common, lambda client: client.get("/api/upstreams"), upstreams_table, _turns(watch, times, interval))
+
+
+def _document(client: AdminClient, name: str) -> Any:
+    return client.seam(name)
+
+
+def _document_with_evidence(client: AdminClient, name: str) -> Any:
+    """For people one page: with what the comparer knows, or the reason why it does not say."""
+    found = client.seam(name)
+    if not found["comparing"]:
+        return found
+    try:
+        return {**found, "evidence": client.of_seam(name, "evidence")}
+    except Failure as failure:
+        return {**found, "evidence": str(failure.message)}
 
 
 def _turns(watch: bool, times: int | None, interval_s: float) -> Iterator[int] | None:

@@ -8,6 +8,7 @@ import sys
 import click
 
 from proxy.cli.breaker import breaker
+from proxy.cli.compare import compare
 from proxy.cli.config_diff import diff
 from proxy.cli.explain import explain
 from proxy.cli.get import get
@@ -15,6 +16,8 @@ from proxy.cli.health import health
 from proxy.cli.history import history
 from proxy.cli.options import DEFAULT_ADMIN, Common, Output, login_name
 from proxy.cli.reload import reload
+from proxy.cli.replay import replay
+from proxy.cli.report import report
 from proxy.cli.seams import reset, resume, rollback, shift
 from proxy.cli.serve import serve
 from proxy.cli.validate import schema, validate
@@ -26,7 +29,7 @@ Exit codes:
   1  failed
   2  wrong usage
   3  configuration invalid, or cannot start
-  4  differences found
+  4  differences found, or gate not met
 """
 
 
@@ -68,8 +71,8 @@ def fig(context: click.Context, admin: str, token: str, actor: str, reason: str,
 
 
 for command in (
-    serve, validate, schema, explain, get, shift, rollback, resume, reset, breaker, history, diff, reload, health,
-    version,
+    serve, validate, schema, explain, get, shift, rollback, resume, reset, breaker, history, diff, reload, compare,
+    replay, report, health, version,
 ):  # fmt: skip
     fig.add_command(command)
 

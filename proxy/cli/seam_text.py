@@ -11,6 +11,7 @@ STAGES = ("legacy", "shadow", "canary", "extracted", "retired")
 _HEADERS = ("SEAM", "OWNER", "STAGE", "ASKED", "SEEN", "REQUESTS", "BREAKER", "UPSTREAMS", "VERSION", "BECAUSE OF")
 
 _BAR_CELLS = 32
+_NOTES = 3
 _BREAKER_STATES = ("held open", "open", "half-open", "held closed")  # the most serious first
 
 Seam = Mapping[str, Any]
@@ -62,6 +63,7 @@ def seam_text(seam: Seam) -> str:
         *_breakers(seam["breakers"]),
         *_fallback(seam["fallback"]),
         *_retry(seam["retry"]),
+        *_evidence(seam.get("evidence")),
         ("Version", str(seam["version"])),
     ]
     return printable("\n".join(f"{label + ':' if label else '':<12} {text}" for label, text in lines))
@@ -140,6 +142,23 @@ def _retry(retry: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         return []
     occasions = ", ".join([*retry["on"], *map(str, retry["status"])])
     return [("Retry", f"up to {retry['retries']} on {occasions}")]
+
+
+def _evidence(evidence: Mapping[str, Any] | str | None) -> list[tuple[str, str]]:
+    """The meter, and what stands in the way first."""
+    if evidence is None:
+        return []
+    if isinstance(evidence, str):
+        return [("Evidence", evidence)]
+    filled = int(evidence["percent"] / 100 * _BAR_CELLS)  # full is ready
+    bar = "█" * filled + "░" * (_BAR_CELLS - filled)
+    verdict = f"{evidence['verdict']}({evidence['reason']})" if evidence["verdict"] == "HOLD" else evidence["verdict"]
+    lines = [("Evidence", f"{verdict} {bar} {int(evidence['percent'])} % · {evidence['samples']} samples")]
+    notes = evidence["notes"]
+    lines += [("", note["text"]) for note in notes[:_NOTES]]
+    if len(notes) > _NOTES:
+        lines.append(("", f"and {len(notes) - _NOTES} more: `fig report {evidence['seam']} --html FILE` has them all"))
+    return lines
 
 
 def _signature(signed: Mapping[str, Any]) -> str:

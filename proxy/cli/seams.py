@@ -30,8 +30,6 @@ def shift(common: Common, seam: str, percent: float | None, stage: str | None) -
         raise click.UsageError("say where to: PERCENT or --stage")
     if percent is not None and stage not in (None, "canary"):
         raise click.UsageError(f"PERCENT goes with stage canary only, not with {stage}")
-    if stage == "shadow":
-        click.echo("note: mirroring is not available yet, so in stage shadow all traffic just goes to legacy", err=True)
     _change(common, seam, "shift", percent=percent, stage=stage)
 
 

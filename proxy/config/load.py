@@ -85,11 +85,22 @@ def _problem(
     finding: Finding, sites: Mapping[str, Site], interpolated: Mapping[str, Interpolated], main: str
 ) -> Problem:
     """The finding where it stands, without any value that came out of `${...}`."""
-    message, value = finding.message, interpolated.get(finding.path)
-    if value is not None and len(value.text) >= _SHORTEST_SECRET:
-        message = message.replace(value.text, value.expression)
+    message = finding.message
+    for value in _interpolated_in(finding.path, interpolated):
+        for text in (value.text, repr(value.text)[1:-1]):
+            if len(text) >= _SHORTEST_SECRET:
+                message = message.replace(text, value.expression)
     file, line, column = _place(finding, sites, main)
     return Problem(file, line, column, finding.code, printable(message), finding.severity)
+
+
+def _interpolated_in(path: str, interpolated: Mapping[str, Interpolated]) -> Iterator[Interpolated]:
+    """The value of the key itself, or those that lie in it, the longest first."""
+    if path in interpolated:
+        yield interpolated[path]
+        return
+    inner = [value for at, value in interpolated.items() if at.startswith((f"{path}.", f"{path}["))]
+    yield from sorted(inner, key=lambda value: -len(value.text))
 
 
 def _place(finding: Finding, sites: Mapping[str, Site], main: str) -> tuple[str, int, int]:
@@ -307,10 +318,11 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
 
 
 def _foreign(
-    settings: Settings, checks: Sequence[Check], findings: Sequence[Finding], void: Container[str]
+    settings: Settings, checks: Sequence[Check], findings: Sequence[Finding], void: Set[str]
 ) -> Iterator[Finding]:
-    """What the checks from elsewhere find, without what only follows from a route that is broken already."""
-    faulty = {path for finding in findings if finding.severity == "error" for path in lineage(finding.path)}
+    """What the checks from elsewhere find, without what only follows from something that is broken already."""
+    unsound = {above for path in void for above in lineage(path)}
+    faulty = unsound.union(*(lineage(finding.path) for finding in findings if finding.severity == "error"))
     tainted = [
         (name, i)
         for name, seam in settings.seams.items()
@@ -319,7 +331,9 @@ def _foreign(
     ]
     for check in checks:
         for path, code, message in check(_without_routes(settings, tainted)):
-            yield Finding(path, code, message)
+            finding = Finding(path, code, message)
+            if path not in unsound and not finding.follows_from(void):
+                yield finding
         for name, i in tainted:
             yield from _alone(settings, check, name, i, void)
 
@@ -341,5 +355,5 @@ def _alone(settings: Settings, check: Check, name: str, i: int, void: Container[
     prefix = f"seams.{name}.routes"
     for path, code, message in check(lone):
         finding = Finding(path.replace(f"{prefix}[0]", f"{prefix}[{i}]", 1), code, message)
-        if not finding.follows_from(void):
+        if path.startswith(prefix) and not finding.follows_from(void):
             yield finding

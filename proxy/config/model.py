@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+
+from proxy.config.compare_keys import COMPARE_KEYS, COMPARE_SCHEMA
 
 Stage = Literal["legacy", "shadow", "canary", "extracted", "retired"]
 AccessLogFormat = Literal["json", "combined", "off"]
@@ -21,6 +23,10 @@ ServerError = Annotated[int, Field(ge=500, le=599)]
 Refusal = Annotated[int, Field(ge=400, le=599)]
 RetryOn = Literal["connect", "reset"]
 FallbackWord = Literal["legacy", "none"]
+CredentialsWord = Literal["pass", "drop"]
+WritesLevel = Literal["read_posts"]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Rate = Annotated[float, Field(gt=0)]
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 
@@ -231,6 +237,7 @@ def _endpoints_kind(value: Any) -> str:
 
 # Tags stand in the place of an error too; `shape` takes them out there.
 LISTED, DISCOVERY = "(list)", "(discovery)"
+WORD, VALUES = "(word)", "(values)"
 
 
 class UpstreamConfig(Model):
@@ -351,7 +358,7 @@ class Retry(Model):
         description="A request of any method that carries this header may be repeated",
         examples=["idempotency-key"],
     )
-    budget_percent: Annotated[float, Field(ge=0, le=100)] = Field(
+    budget_percent: Percent = Field(
         default=20, description="Further attempts per hundred requests of the upstream, beside three"
     )
 
@@ -394,6 +401,125 @@ class Force(Model):
     allow_from: tuple[str, ...] = Field(
         min_length=1, description="Networks of clients that may use it", examples=[["127.0.0.0/8"]]
     )
+
+
+class ShadowWrites(Model):
+    level: WritesLevel = Field(
+        description="read_posts: these POSTs only read, such as a search", examples=["read_posts"]
+    )
+    paths: tuple[str, ...] = Field(
+        min_length=1,
+        description="Path patterns, as those of routes, whose POSTs are sent to both sides",
+        examples=[["/api/search"]],
+    )
+    acknowledge: bool = Field(
+        default=False, description="true: it is known that both sides carry out each of these requests"
+    )
+
+
+class ShadowWaiver(Model):
+    what: str = Field(
+        description="Signature of a blocking difference, or an endpoint that need not be seen",
+        examples=["GET /api/old"],
+    )
+    name: str = Field(description="Who answers for it", examples=["anna"])
+    reason: str = Field(description="Why it does not count", examples=["no client calls it any more"])
+
+
+class ShadowGate(Model):
+    max_mismatch_percent: Annotated[float, Field(gt=0, le=25)] = Field(
+        default=0.1, description="Tolerated mismatches per hundred requests"
+    )
+    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.05, description="Probability of READY although there are more mismatches than tolerated"
+    )
+    min_duration_s: Span = Field(default=86400, description="Seconds over which comparisons must have been made")
+    min_requests: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=30, description="Different requests that must have been compared, of each endpoint"
+    )
+    min_controls: Annotated[int, Field(ge=0)] = Field(
+        default=50, description="How often the control of each busy endpoint must have been asked a second time"
+    )
+    max_uncounted_percent: Percent = Field(
+        default=20, description="Samples per hundred that may be no evidence, such as those that timed out"
+    )
+    expires_s: Seconds = Field(default=604800, description="Seconds after the last comparison when evidence is stale")
+    waive: tuple[ShadowWaiver, ...] = Field(
+        default=(),
+        description="What does not count, each with a name and a reason",
+        examples=[[{"what": "GET /api/old", "name": "anna", "reason": "no client calls it any more"}]],
+    )
+
+
+def _credentials_kind(value: Any) -> str:
+    return WORD if value in get_args(CredentialsWord) else VALUES
+
+
+def _plain(value: Any) -> Any:
+    """Sequences as lists: what a rule reads is what JSON knows."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _rules(given: dict[str, Any]) -> dict[str, Any]:
+    """A rule that is null is not there."""
+    return {key: _plain(rule) for key, rule in given.items() if rule is not None or key not in COMPARE_KEYS}
+
+
+Compare = Annotated[dict[str, Any], AfterValidator(_rules), WithJsonSchema(COMPARE_SCHEMA)]
+Credentials = Annotated[
+    Annotated[CredentialsWord, Tag(WORD)] | Annotated[dict[str, str], Tag(VALUES)], Discriminator(_credentials_kind)
+]
+
+
+class Shadow(Model):
+    """`compare` holds plain JSON values and is never changed; `proxy.shadow.rules` says what its keys mean."""
+
+    sample_percent: Percent = Field(default=100, description="Share of clients whose requests are sampled; 0 is off")
+    control_percent: Percent = Field(
+        default=10, description="Share of samples for which the side that served is asked a second time, to learn noise"
+    )
+    methods: tuple[str, ...] = Field(
+        default=("GET", "HEAD"),
+        description="Methods that are sampled, of GET, HEAD and OPTIONS; others only by `writes`",
+        examples=[["GET", "HEAD"]],
+    )
+    timeout_s: Seconds = Field(default=3, description="Seconds that a shadow call may take, its body included")
+    max_in_flight: Count = Field(default=16, description="Most shadow calls at once")
+    max_queue: Count = Field(default=100, description="Most samples that wait; more are dropped and counted")
+    max_per_s: Rate | None = Field(default=50, description="Most samples a second; null is no limit")
+    credentials: Credentials = Field(
+        default="pass",
+        repr=False,
+        description="What of authorization, cookie, proxy-authorization and x-api-key a shadow call carries:"
+        " pass (the client's), drop, or headers with values of its own",
+        examples=["pass", "drop", {"authorization": "Bearer ${SHADOW_TOKEN}"}],
+    )
+    writes: ShadowWrites | None = Field(
+        default=None,
+        description="Requests of other methods that are sampled too; without it none",
+        examples=[{"level": "read_posts", "paths": ["/api/search"], "acknowledge": True}],
+    )
+    compare: Compare = Field(
+        default={},
+        description="What may differ between the two answers",
+        examples=[{"ignore": ["$.request_id"], "unordered": {"$.tags": True}}],
+    )
+    store_values: tuple[str, ...] = Field(
+        default=(),
+        description="Paths whose values exemplars show; of all others only shape and keyed hash are kept",
+        examples=[["$.items[*].price"]],
+    )
+    version_header: str | None = Field(
+        default=None,
+        description="Response header that names the version of a side; another version starts the evidence anew",
+        examples=["x-service-version"],
+    )
+    epoch: str = Field(
+        default="", description="Any text; a change of it starts the evidence anew", examples=["after the price fix"]
+    )
+    gate: ShadowGate = Field(default=ShadowGate(), description="When the evidence says READY")
 
 
 class RouteConfig(Model):
@@ -483,6 +609,12 @@ class SeamConfig(Model):
     )
     retry: Retry | None = Field(
         default=None, description="Further attempts at the same upstream; without it none", examples=[{"retries": 1}]
+    )
+    shadow: Shadow | None = Field(
+        default=None,
+        description="Copies to the side that did not serve, and the comparison of both answers; without it only in"
+        " stage shadow, with the defaults",
+        examples=[{"sample_percent": 10}],
     )
 
     @property

@@ -40,7 +40,7 @@ def _converted(part: dict[str, Any]) -> dict[str, Any]:
 def _property(value: dict[str, Any]) -> dict[str, Any]:
     about = {key: value[key] for key in _ABOUT if key in value and key != "title"}
     meaning = {key: item for key, item in value.items() if key not in _ABOUT}
-    options = meaning.get("anyOf", [meaning])
+    options = meaning.get("anyOf") or meaning.get("oneOf") or [meaning]
     if any(_is_retyped(option) for option in options):
         return {**about, "anyOf": [*options, _EXPRESSION]}
     if "$ref" in meaning:

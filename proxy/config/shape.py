@@ -18,8 +18,11 @@ from proxy.config.finding import Finding, did_you_mean, dotted, lineage
 from proxy.config.model import (
     DISCOVERY,
     LISTED,
+    VALUES,
+    WORD,
     Admin,
     Breaker,
+    CredentialsWord,
     Discovery,
     Drain,
     Fallback,
@@ -36,6 +39,10 @@ from proxy.config.model import (
     ServerTimeouts,
     ServerTls,
     Settings,
+    Shadow,
+    ShadowGate,
+    ShadowWaiver,
+    ShadowWrites,
     StaticAnswer,
     Telemetry,
     UpstreamConfig,
@@ -68,6 +75,10 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "seams.*.routes[]": RouteConfig,
     "seams.*.routes[].rewrite": Rewrite,
     "seams.*.legacy_breaker": Breaker,
+    "seams.*.shadow": Shadow,
+    "seams.*.shadow.writes": ShadowWrites,
+    "seams.*.shadow.gate": ShadowGate,
+    "seams.*.shadow.gate.waive[]": ShadowWaiver,
     **{
         f"{holder}.{key}": model
         for holder in ("seams.*", "seams.*.routes[]")
@@ -85,7 +96,7 @@ NOT_AVAILABLE: Mapping[str, frozenset[str]] = {
     "": frozenset({"auth", "rate_limits", "workers"}),
     "server": frozenset({"workers"}),
     "telemetry": frozenset({"metrics", "traces"}),
-    "seams.*": frozenset({"auth", "rate_limit", "shadow"}),
+    "seams.*": frozenset({"auth", "rate_limit"}),
     "seams.*.routes[]": frozenset({"auth", "rate_limit"}),
 }
 """Keys whose meaning is settled, but not built."""
@@ -103,6 +114,12 @@ _STAND_INS: Mapping[str, Any] = {
     "seams.*.force.header": "",
     "seams.*.force.allow_from": ("",),
     "seams.*.legacy_breaker.status[]": 500,
+    "seams.*.shadow.writes.level": "read_posts",
+    "seams.*.shadow.writes.paths": ("/",),
+    "seams.*.shadow.gate.waive[]": {"what": "", "name": "", "reason": ""},
+    "seams.*.shadow.gate.waive[].what": "",
+    "seams.*.shadow.gate.waive[].name": "",
+    "seams.*.shadow.gate.waive[].reason": "",
     **{
         f"{holder}.{key}": value
         for holder in ("seams.*", "seams.*.routes[]")
@@ -117,12 +134,23 @@ _STAND_INS: Mapping[str, Any] = {
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "seams.*.fallback": get_args(FallbackWord),
     "seams.*.routes[].fallback": get_args(FallbackWord),
+    "seams.*.shadow.credentials": get_args(CredentialsWord),
 }
 """Mappings that may also be one of these words."""
+_TAGGED = (
+    ("upstreams.*.endpoints", 3, (LISTED, DISCOVERY)),
+    ("seams.*.shadow.credentials", 4, (WORD, VALUES)),
+)
+"""Keys that take alternatives: how deep they lie, and the tags of these."""
 _MAPPING_TYPES = frozenset({"model_type", "model_attributes_type", "dict_type"})
 _WHOLE_TYPES = frozenset({"int_type", "int_from_float", "int_parsing_size"})
-_RANGES = {"greater_than": "more than", "greater_than_equal": "at least", "less_than_equal": "at most"}
-_OPERANDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than_equal": "le"}
+_RANGES = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
+_OPERANDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
 
 
 def shape(
@@ -155,8 +183,10 @@ def shape(
 def _untagged(details: ErrorDetails) -> ErrorDetails:
     """Its place as a file has it, without the tag of the alternative that was tried."""
     loc = details["loc"]
-    tagged = kind(loc[:3]) == "upstreams.*.endpoints" and loc[3:4] in ((LISTED,), (DISCOVERY,))
-    return {**details, "loc": (*loc[:3], *loc[4:])} if tagged else details
+    for place, depth, tags in _TAGGED:
+        if kind(loc[:depth]) == place and loc[depth : depth + 1] and loc[depth] in tags:
+            return {**details, "loc": (*loc[:depth], *loc[depth + 1 :])}
+    return details
 
 
 def _meant(details: ErrorDetails, data: dict[str, Any]) -> Iterator[str]:
@@ -251,7 +281,7 @@ def _finding(details: ErrorDetails, path: str, shown: str) -> Finding:
             return _extra(loc, path)
         case "missing":
             return Finding(path, "FIG008", f"key `{loc[-1]}` is missing{_example(loc)}", at_key=True)
-        case "literal_error" | "greater_than" | "greater_than_equal" | "less_than_equal" | "too_short":
+        case error if error in _RANGES or error in ("literal_error", "too_short"):
             return Finding(path, "FIG010", f"`{_name(loc)}` {_range(details, shown)}")
         case _:
             return Finding(path, "FIG009", f"`{_name(loc)}` {_type(details, shown)}")

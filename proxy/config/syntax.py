@@ -31,6 +31,10 @@ _EVERYWHERE = frozenset(
     {"accept", "accept-encoding", "accept-language", "connection", "content-length", "content-type", "cookie", "host"}
     | {"transfer-encoding", "user-agent"}
 )
+_OF_THE_MESSAGE = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer"}
+    | {"transfer-encoding", "upgrade"}
+)
 _NEVER_FORCE = frozenset({"authorization", "connection", "content-length", "cookie", "host", "transfer-encoding"})
 
 
@@ -193,6 +197,22 @@ def repeatable_header_problem(name: str) -> str | None:
     if name.lower() in _EVERYWHERE:
         return f"`{name}` is in requests anyway, and each POST would be repeated: write for example idempotency-key"
     return header_problem(name)
+
+
+def credential_header_problem(name: str) -> str | None:
+    """Of a header that a shadow call carries in place of the client's."""
+    if name.lower() in _OF_THE_MESSAGE or name.lower().startswith("x-fig-"):
+        return f"`{name}` is written by fig itself: give headers that say who calls, such as authorization"
+    return header_problem(name)
+
+
+def credential_problem(name: str, value: str) -> str | None:
+    """Of its value, which is never repeated."""
+    if not value:
+        return f"`{name}` is empty: give its value, or leave it out and it is dropped"
+    if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value):
+        return f"the value of `{name}` holds control or non-ASCII characters, or spaces around it: leave them out"
+    return None
 
 
 def media_type_problem(text: str) -> str | None:

@@ -2,41 +2,41 @@
 
 Codes of problems, stable; all are errors but those marked w (warning), which leave a configuration usable:
 
-    FIG001  file cannot be read                         FIG201  seam or upstream name is not legal, or reserved
-    FIG002  YAML syntax                                 FIG202  no legacy upstream
-    FIG003  empty, or not a mapping                     FIG203  stage and percent contradict each other
-    FIG004  duplicate key                               FIG204  stage or percent without `extracted`
-    FIG005  YAML that is refused                      w FIG205  canary without `sticky_by`
-    FIG006  unknown key                                 FIG206  the whole monolith in one extracted route
-    FIG007  not available yet                           FIG207  deadline shorter than its attempts
-    FIG008  missing key                                 FIG208  more canaries than `max_active_seams`
-    FIG009  wrong type                                  FIG209  `requires` an unknown seam
-    FIG010  value not allowed                           FIG210  `requires` in a circle
-    FIG011  `${...}` has no value                       FIG211  required seam is not extracted yet
-    FIG012  secret file cannot be read                  FIG212  selector
-    FIG013  key not allowed in an included file       w FIG213  selector that is always absent
-    FIG014  include matches no file (w for a glob)    w FIG214  stage shadow mirrors nothing yet
-    FIG015  duplicate name across files                 FIG215  `force`
-    FIG101  listen address                              FIG216  rewrite prefix
-    FIG102  both ports on one address                 w FIG217  key without effect
-    FIG103  open admin port without token               FIG218  bucket group
-    FIG104  admin token                                 FIG221  method condition
-    FIG105  network (CIDR)                              FIG222  header or query condition
-    FIG106  store                                       FIG223  host condition
-    FIG107  protocol to upgrade to                      FIG224  params names no segment of the path
-    FIG111  endpoint                                    FIG225  regular expression
-    FIG112  duplicate endpoint                          FIG3xx  routes beside one another: `routing.table`
-    FIG113  endpoint is fig itself
-    FIG114  upstream host
-    FIG115  unknown upstream
-    FIG116  http and https endpoints in one upstream
-    FIG117  `tls` of an upstream without https
-    FIG118  `tls.server_name`                           FIG231  breaker that contradicts itself
-    FIG121  certificate, key or CA file cannot be read  FIG232  retry
-    FIG122  no PEM certificate or key in it             FIG233  fallback
-    FIG123  key does not fit the certificate
-  w FIG124  certificate has expired, or is not valid yet
-    FIG131  queue without a bulkhead, or a wait without a queue
+    FIG001  file cannot be read                           FIG201  seam or upstream name is not legal, or reserved
+    FIG002  YAML syntax                                   FIG202  no legacy upstream
+    FIG003  empty, or not a mapping                       FIG203  stage and percent contradict each other
+    FIG004  duplicate key                                 FIG204  stage or percent without `extracted`
+    FIG005  YAML that is refused                        w FIG205  canary without `sticky_by`
+    FIG006  unknown key                                   FIG206  the whole monolith in one extracted route
+    FIG007  not available yet                             FIG207  deadline shorter than its attempts
+    FIG008  missing key                                   FIG208  more canaries than `max_active_seams`
+    FIG009  wrong type                                    FIG209  `requires` an unknown seam
+    FIG010  value not allowed                             FIG210  `requires` in a circle
+    FIG011  `${...}` has no value                         FIG211  required seam is not extracted yet
+    FIG012  secret file cannot be read                    FIG212  selector
+    FIG013  key not allowed in an included file         w FIG213  selector that is always absent
+    FIG014  include matches no file (w for a glob)        FIG215  `force`
+    FIG015  duplicate name across files                   FIG216  rewrite prefix
+    FIG101  listen address                              w FIG217  key without effect
+    FIG102  both ports on one address                     FIG218  bucket group
+    FIG103  open admin port without token                 FIG221  method condition
+    FIG104  admin token                                   FIG222  header or query condition
+    FIG105  network (CIDR)                                FIG223  host condition
+    FIG106  store                                         FIG224  params names no segment of the path
+    FIG107  protocol to upgrade to                        FIG225  regular expression
+    FIG111  endpoint                                      FIG231  breaker that contradicts itself
+    FIG112  duplicate endpoint                            FIG232  retry
+    FIG113  endpoint is fig itself                        FIG233  fallback
+    FIG114  upstream host                                 FIG241  `shadow` without `extracted`
+    FIG115  unknown upstream                              FIG242  method that is not mirrored
+    FIG116  http and https endpoints in one upstream      FIG243  `writes` of shadow
+    FIG117  `tls` of an upstream without https          w FIG244  what `writes` sends to both sides
+    FIG118  `tls.server_name`                             FIG245  header of a shadow call, or of a version
+    FIG121  certificate, key or CA file cannot be read    FIG246  waiver
+    FIG122  no PEM certificate or key in it               FIG24x  what is compared: `shadow.rule_check`
+    FIG123  key does not fit the certificate              FIG3xx  routes beside one another: `routing.table`
+  w FIG124  certificate expired or not valid yet
+    FIG131  queue without a bulkhead, or wait without a queue
     FIG132  health probe
     FIG133  discovery of endpoints
     FIG135  webhook
@@ -51,7 +51,7 @@ from collections.abc import Callable, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 
-from proxy.config import resilience, syntax
+from proxy.config import resilience, shadowing, syntax
 from proxy.config.finding import Finding, did_you_mean
 from proxy.config.model import (
     RouteConfig,
@@ -223,6 +223,7 @@ def _seam(settings: Settings, name: str, seam: SeamConfig) -> Iterator[Finding]:
     yield from _deadline(settings, path, seam)
     yield from _requires(settings, name, seam)
     yield from resilience.check_seam(settings, path, seam)
+    yield from shadowing.check_seam(path, seam)
     for i, route in enumerate(seam.routes):
         yield from _route(f"{path}.routes[{i}]", seam, route)
 
@@ -256,9 +257,6 @@ def _stage(path: str, seam: SeamConfig) -> Iterator[Finding]:
         at = both[0] if seam.stage is not None else both[1]
         message = f"stage {stage} needs `extracted`: name its upstream, or stay legacy"
         yield Finding(at, "FIG204", message, needs=(*both, f"{path}.extracted"))
-    if stage == "shadow":
-        message = "mirroring is not available yet: in stage shadow all traffic goes to legacy"
-        yield Finding(both[0], "FIG214", message, "warning")
 
 
 def _sticky(path: str, seam: SeamConfig) -> Iterator[Finding]:

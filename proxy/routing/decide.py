@@ -29,6 +29,7 @@ from proxy.routing.resilience import (
     legacy_breaker,
     retries,
 )
+from proxy.routing.shadowing import ShadowRule, Target, mirrors, shadow_rules
 from proxy.routing.split import BUCKETS, Selector, bucketer, compile_selector, sticky_key, sticky_value, threshold
 
 Reason = Literal["rolled_back", "retired", "forced", "stage", "bucket", "default"]
@@ -38,7 +39,8 @@ Reason = Literal["rolled_back", "retired", "forced", "stage", "bucket", "default
 class Decision:
     """Who answers and why. `rewrite` is what the target needs on that side: never anything on legacy.
     `deadline_s` is the seam's: from request complete to the final response head. `fallback` is there where another may
-    answer for this side; `instead` is then the Decision for legacy, with the same reason."""
+    answer for this side; `instead` is then the Decision for legacy, with the same reason. `shadow` is there where the
+    other side is asked too, afterwards."""
 
     seam: str
     side: Side
@@ -50,6 +52,7 @@ class Decision:
     retry: RetryRule | None = None
     fallback: FallbackRule | None = None
     instead: Decision | None = None
+    shadow: ShadowRule | None = None
 
 
 ByRoute = tuple[Decision, ...]
@@ -101,7 +104,7 @@ def plan(name: str, seam: SeamConfig, *, stage: Stage, percent: float, latched: 
 
     `percent` (0-100) counts only in canary. Raises ValueError for a selector that `config.load` would have refused.
     """
-    sides = _Sides(name, seam, stage == "retired")
+    sides = _Sides(name, seam, stage == "retired", *_shadows(name, seam, "legacy" if latched else stage))
     limit = threshold(percent)
     return SeamPlan(
         seam=name,
@@ -163,11 +166,14 @@ def unrewrite(rewrite: Rewrite, target: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """Makes the Decisions of one seam, one per route."""
+    """Makes the Decisions of one seam, one per route. `shadows` and `reverse_shadows` are of what legacy and what the
+    extracted side serves."""
 
     name: str
     seam: SeamConfig
     retired: bool
+    shadows: tuple[ShadowRule | None, ...]
+    reverse_shadows: tuple[ShadowRule | None, ...]
 
     @property
     def split(self) -> bool:
@@ -179,8 +185,8 @@ class _Sides:
             raise ValueError(f"seam {self.name!r} has no legacy upstream; name one, or set `default`")
         breaker = legacy_breaker(self.name, seam)
         return tuple(
-            Decision(self.name, "legacy", upstream, reason, None, seam.deadline_s, breaker, retry)
-            for retry in retries(seam)
+            Decision(self.name, "legacy", upstream, reason, None, seam.deadline_s, breaker, retry, shadow=shadow)
+            for retry, shadow in zip(retries(seam), self.shadows, strict=True)
         )
 
     def extracted(self, reason: Reason) -> ByRoute:
@@ -188,13 +194,13 @@ class _Sides:
         seam, upstream = self.seam, self.seam.extracted
         if upstream is None:
             return self.legacy("stage")
-        rewrites = (route.rewrite or seam.rewrite for route in seam.routes)
         rules = zip(
-            rewrites,
+            _rewrites(seam),
             extracted_breakers(self.name, seam),
             retries(seam),
             fallbacks(self.name, seam, self.retired),
             self.legacy(reason),
+            self.reverse_shadows,
             strict=True,
         )
         return tuple(
@@ -209,9 +215,26 @@ class _Sides:
                 retry,
                 fallback,
                 legacy if fallback is not None and fallback.legacy else None,
+                shadow,
             )
-            for rewrite, breaker, retry, fallback, legacy in rules
+            for rewrite, breaker, retry, fallback, legacy, shadow in rules
         )
+
+
+def _rewrites(seam: SeamConfig) -> tuple[Rewrite | None, ...]:
+    return tuple(route.rewrite or seam.rewrite for route in seam.routes)
+
+
+def _shadows(
+    name: str, seam: SeamConfig, stage: Stage
+) -> tuple[tuple[ShadowRule | None, ...], tuple[ShadowRule | None, ...]]:
+    """By route: of what legacy serves, and of what the extracted side does."""
+    if seam.legacy is None or seam.extracted is None or not mirrors(seam, stage):
+        nothing = (None,) * len(seam.routes)
+        return nothing, nothing
+    legacy = (Target("legacy", seam.legacy, None),) * len(seam.routes)
+    extracted = tuple(Target("extracted", seam.extracted, rewrite) for rewrite in _rewrites(seam))
+    return shadow_rules(name, seam, legacy, extracted), shadow_rules(name, seam, extracted, legacy)
 
 
 def _settled(sides: _Sides, stage: Stage, limit: int, latched: bool) -> ByRoute | None:

@@ -12,7 +12,8 @@ _CONDITIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The request both sides answered. `target` is the request target as received; `host` the value of Host.
+    """The request both sides answered. `target` is the request target as received; `host` the value of Host. `scheme`
+    is empty where nobody vouches for it: a relative reference then means whichever the other side's URL names.
 
     `conditional`: it carried a precondition or Range (RFC 9110 13.1, 14.2), so each side answered about its own
     validators. `at`: when it was asked, seconds since 1970; it tells times near now from other times.

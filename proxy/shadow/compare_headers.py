@@ -148,12 +148,12 @@ def compare_headers(ask: Ask, control: Answer, candidate: Answer, rules: Rules, 
     if control.headers == candidate.headers and not rules.rewrites:
         return
     left, right = _values(control, rules), _values(candidate, rules)
-    url = request_url(ask)
+    urls = request_urls(ask)
     for name in dict.fromkeys((*left, *right)):
         if name == "set-cookie":
             _compare_cookies(left.get(name, ()), right.get(name, ()), rules, found)
         elif left.get(name) != right.get(name):
-            _compare_field(name, left.get(name), right.get(name), url, found)
+            _compare_field(name, left.get(name), right.get(name), urls, found)
 
 
 def _values(answer: Answer, rules: Rules) -> dict[str, list[str]]:
@@ -167,9 +167,11 @@ def _values(answer: Answer, rules: Rules) -> dict[str, list[str]]:
     return found
 
 
-def _compare_field(name: str, left: list[str] | None, right: list[str] | None, url: str, found: Found) -> None:
+def _compare_field(
+    name: str, left: list[str] | None, right: list[str] | None, urls: Sequence[str], found: Found
+) -> None:
     meaning = _MEANINGS.get(name, _exact)
-    if left is not None and right is not None and meaning(left, url) == meaning(right, url):
+    if left is not None and right is not None and any(meaning(left, url) == meaning(right, url) for url in urls):
         return
     one = MISSING if left is None else ", ".join(left)
     other = MISSING if right is None else ", ".join(right)
@@ -185,12 +187,13 @@ def _compare_cookies(left: Sequence[str], right: Sequence[str], rules: Rules, fo
     found.add("header:set-cookie", "header", control, candidate, severity=severity, structural=True)
 
 
-def request_url(ask: Ask) -> str:
-    """The URL that was asked, default port left out; of a target in absolute form the target itself."""
+def request_urls(ask: Ask) -> tuple[str, ...]:
+    """The URL that was asked, two where its scheme is not known; of a target in absolute form the target itself."""
     target = ask.target.decode("latin-1")
     if target.startswith(("http://", "https://")):
-        return target
-    return f"{ask.scheme}://{ask.host.decode('latin-1')}{target if target.startswith('/') else '/'}"
+        return (target,)
+    rest = f"://{ask.host.decode('latin-1')}{target if target.startswith('/') else '/'}"
+    return tuple(scheme + rest for scheme in ((ask.scheme,) if ask.scheme else ("https", "http")))
 
 
 def resolved(reference: str, url: str) -> str:

@@ -260,5 +260,5 @@ def _rewrite(pair: object, cure: str) -> tuple[re.Pattern[str], str]:
 def _regex(rule: str, text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:  # a repeat too large, groups too deep
         raise wrong(rule, text, f"write a regular expression: {error}") from error

@@ -19,6 +19,8 @@ from prometheus_client.registry import Collector
 from proxy.errors import UpstreamError
 from proxy.events import BreakerChanged, Event, Reloaded, ReloadFailed, StoreFailed
 from proxy.exchange import Exchange
+from proxy.shadow.feed import Feed
+from proxy.shadow.mirror import Mirror
 from proxy.upstreams.tunnels import Tunnels
 from proxy.upstreams.upstream import Upstream
 
@@ -61,6 +63,8 @@ class Gauges:
         handshakes_failed: Callable[[], int],
         lag: Callable[[], tuple[float, int]],
         webhook: Callable[[], tuple[int, int, int]],
+        mirror: Mirror,
+        feed: Feed,
         monotonic: Callable[[], float],
     ) -> None:
         self.seams = seams
@@ -71,6 +75,8 @@ class Gauges:
         self.handshakes_failed = handshakes_failed
         self.lag = lag
         self.webhook = webhook
+        self.mirror = mirror
+        self.feed = feed
         self.monotonic = monotonic
 
 
@@ -256,6 +262,34 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
     for outcome, count in zip(("sent", "failed", "dropped"), gauges.webhook(), strict=True):
         webhook.add_metric([outcome], count)
     yield webhook
+    yield from _shadow_families(gauges.mirror, gauges.feed)
+
+
+def _shadow_families(mirror: Mirror, feed: Feed) -> Iterator[Metric]:
+    samples = CounterMetricFamily(
+        "fig_shadow", "Requests of shadowed seams, by what became of their copy", labels=["seam", "outcome", "reason"]
+    )
+    for labels, count in mirror.counts.items():
+        samples.add_metric(list(labels), count)
+    yield samples
+    compared = CounterMetricFamily(
+        "fig_comparisons", "Comparisons of two answers, by verdict and worst class", labels=["seam", "verdict", "class"]
+    )
+    for labels, count in mirror.compared.items():
+        compared.add_metric(list(labels), count)
+    yield compared
+    waiting = GaugeMetricFamily("fig_shadow_queued", "Samples that wait to be asked", labels=["seam"])
+    asked = GaugeMetricFamily("fig_shadow_in_flight", "Samples that are being asked", labels=["seam"])
+    for seam, (queued, in_flight) in mirror.waiting.items():
+        waiting.add_metric([seam], queued)
+        asked.add_metric([seam], in_flight)
+    yield from (waiting, asked)
+    up = GaugeMetricFamily("fig_comparer_up", "Whether the process that compares is there")
+    up.add_metric([], float(feed.alive))
+    yield up
+    starts = CounterMetricFamily("fig_comparer_starts", "Starts of the process that compares")
+    starts.add_metric([], feed.starts)
+    yield starts
 
 
 def _upstream_families(upstreams: list[Upstream], now: float) -> Iterator[Metric]:

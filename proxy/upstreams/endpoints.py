@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
+from proxy.config.syntax import leads_back
 from proxy.errors import ConnectFailed, ConnectTimeout
 from proxy.events import DiscoveryFailed, DiscoveryRecovered, Emit, EndpointChanged, EndpointsFound
 from proxy.upstreams.health import EndpointHealth, ProbeTarget
@@ -23,30 +24,44 @@ _UNREACHED = (ConnectFailed.cause, ConnectTimeout.cause)
 
 
 class Endpoint:
-    """One address: its connections and its health. `name` is what people call it."""
+    """One address: its connections and its health. `name` is what people call it. `aside` are connections of calls
+    that no client waits for, and that count nowhere. `host_header` and `server_name` are what probes call it, and whom
+    its certificate must name."""
 
-    __slots__ = ("address", "health", "name", "pool", "secure")
+    __slots__ = ("address", "aside", "health", "host_header", "name", "pool", "secure", "server_name")
 
-    def __init__(self, address: Address, pool: EndpointPool, secure: bool) -> None:
+    def __init__(
+        self,
+        address: Address,
+        pool: EndpointPool,
+        aside: EndpointPool,
+        secure: bool,
+        *,
+        host_header: str,
+        server_name: str,
+    ) -> None:
         self.address = address
         self.pool = pool
+        self.aside = aside
         self.secure = secure
+        self.host_header = host_header
+        self.server_name = server_name
         self.health = EndpointHealth()
         host, port = address.host, address.port
-        self.name = address.authority if host in address.authority else f"{address.authority} ({host}:{port})"
+        self.name = address.authority if host == address.server_name else f"{address.authority} ({host}:{port})"
 
     @property
     def url(self) -> str:
         host = f"[{self.address.host}]" if ":" in self.address.host else self.address.host
         return f"{'https' if self.secure else 'http'}://{host}:{self.address.port}"
 
-    @property
-    def host_header(self) -> str:
-        return self.address.authority
+    def sweep(self) -> None:
+        self.pool.sweep()
+        self.aside.sweep()
 
-    @property
-    def server_name(self) -> str:
-        return self.address.server_name
+    def close(self) -> None:
+        self.pool.close()
+        self.aside.close()
 
 
 class Endpoints:
@@ -90,16 +105,25 @@ class Endpoints:
         """Also those that are out of use just now."""
         return self._all
 
-    def take_over(self, old: Endpoints, same_pools: bool) -> None:
+    def take_over(self, old: Endpoints, same_pools: bool, same_health: bool, probed: bool) -> None:
         """Endpoints that stay keep pool and health: after a reload that changed something else of the upstream.
-        Where another source is asked from now on, only its own answer counts."""
+        Where another source is asked from now on, only its own answer counts. `probed`: there are active probes."""
         if self.source is not None and self.source == old.source:
             self.failures += old.failures
             if self.found_at is None:
-                self.found_at, self.failing, self.vacant = old.found_at, old.failing, old.vacant
+                self.found_at, self.vacant = old.found_at, old.vacant
+                self.failing = self.failing or old.failing
+            if not self._all:
                 self._all = tuple(self._make(endpoint.address) for endpoint in old._all)
-        kept = {endpoint.address: endpoint for endpoint in old._all} if same_pools else {}
-        self._adopt(tuple(kept.get(endpoint.address, endpoint) for endpoint in self._all))
+        kept = {endpoint.address: endpoint for endpoint in old._all}
+        if same_health:
+            for endpoint in self._all:
+                if endpoint.address in kept:
+                    endpoint.health = kept[endpoint.address].health
+        self._adopt(tuple(kept.get(one.address, one) for one in self._all) if same_pools else self._all)
+        if not probed:
+            for endpoint in self._all:
+                endpoint.health.unprobed()
         self.ejections = old.ejections
 
     def usable(self, endpoint: Endpoint, now: float) -> bool:
@@ -168,7 +192,7 @@ class Endpoints:
 
     def found(self, addresses: tuple[Address, ...]) -> None:
         """A good answer. Nobody there is one too: those known before are kept aside."""
-        own = [one for one in addresses if (one.host, one.port) in self._own_addresses]
+        own = [one for one in addresses if self._is_own(one)]
         if own:
             self.failed(f"{own[0].host}:{own[0].port} is fig itself: requests would go in a circle")
             return
@@ -187,6 +211,10 @@ class Endpoints:
         if first:
             self.known()
 
+    def _is_own(self, address: Address) -> bool:
+        own = self._own_addresses
+        return any(port == address.port and leads_back(host, address.host) for host, port in own)
+
     def failed(self, reason: str) -> None:
         """No good answer: what is there stays."""
         self.failures += 1
@@ -198,7 +226,7 @@ class Endpoints:
         gone = [endpoint for endpoint in self._all if endpoint not in fresh]
         self._adopt(fresh)
         for endpoint in gone:
-            endpoint.pool.close()
+            endpoint.close()
 
     def _adopt(self, fresh: tuple[Endpoint, ...]) -> None:
         self._all = fresh
@@ -208,14 +236,14 @@ class Endpoints:
 
     def sweep(self) -> None:
         for endpoint in self._all:
-            endpoint.pool.sweep()
+            endpoint.sweep()
 
     def close(self, keep: Iterable[Endpoint] = ()) -> None:
         """Idle connections close now, others when their exchange ends; those of `keep` go on."""
         kept = set(map(id, keep))
         for endpoint in self._all:
             if id(endpoint) not in kept:
-                endpoint.pool.close()
+                endpoint.close()
 
 
 def _nobody() -> None:

@@ -19,6 +19,7 @@ class Guards:
 
     def __init__(self, make: Callable[[BreakerRule], Breaker]) -> None:
         self._make = make
+        self._seams: dict[str, SeamConfig] = {}
         self._breakers: dict[BreakerKey, Breaker] = {}
         self._caps: dict[CapKey, Bulkhead] = {}
 
@@ -26,7 +27,7 @@ class Guards:
         """The breaker of that key."""
         found = self._breakers.get(rule.key)
         if found is None:
-            found = self._breakers[rule.key] = self._make(rule)
+            found = self._breakers[rule.key] = self._make(self._latest(rule))
         return found
 
     def known(self, rule: BreakerRule) -> Breaker | None:
@@ -37,7 +38,10 @@ class Guards:
         """The places of that fallback, without a queue."""
         found = self._caps.get(rule.key)
         if found is None:
-            found = self._caps[rule.key] = Bulkhead(rule.max_in_flight, 0, 0.0)
+            config = self._seams.get(rule.key[0])
+            latest = None if config is None else own_fallback(config, rule.key)
+            most = rule.max_in_flight if latest is None else latest.max_in_flight
+            found = self._caps[rule.key] = Bulkhead(most, 0, 0.0)
         return found
 
     def falling_back(self, seam: str) -> int:
@@ -53,7 +57,7 @@ class Guards:
     def keep(self, seams: Iterable[tuple[str, SeamConfig]]) -> None:
         """A new configuration is in force. A breaker whose own keys changed begins anew, but stays as an operator holds
         it; what nobody asks for any more is gone; caps are resized."""
-        configs = dict(seams)
+        self._seams = configs = dict(seams)
         breakers: dict[BreakerKey, Breaker] = {}
         for seam in {key[0] for key in self._breakers} & configs.keys():
             for rule in breaker_rules(seam, configs[seam]):
@@ -68,6 +72,12 @@ class Guards:
                 del self._caps[key]
             else:
                 cap.resize(fallback.max_in_flight, 0, 0.0)
+
+    def _latest(self, rule: BreakerRule) -> BreakerRule:
+        """What a request brings that began before a reload must not be what those after it find."""
+        config = self._seams.get(rule.key[0])
+        rules = () if config is None else breaker_rules(rule.key[0], config)
+        return next((one for one in rules if one.key == rule.key), rule)
 
     def _renewed(self, old: Breaker, rule: BreakerRule) -> Breaker:
         fresh = self._make(rule)

@@ -109,6 +109,11 @@ class EndpointHealth:
             self.probed = False
         return was is not False and self.probed is False
 
+    def unprobed(self) -> None:
+        """Nobody probes any more: what the last probe said would hold for ever."""
+        self.probed = None
+        self._good_probes = self._bad_probes = 0
+
 
 class ProbeTarget(Protocol):
     """An endpoint as the prober sees it: `url` is http(s)://HOST:PORT to connect to, `host_header` the Host to send,

@@ -31,13 +31,22 @@ Chore = Callable[[], Coroutine[Any, Any, None]]
 
 class Upstream:
     """Of one configuration. A changed one is a new Upstream that takes over from the old (`take_over`): slots in use,
-    retry budget, and the pools and health of endpoints that stay. `chores` run from `start` to `close`.
+    retry budget, and the pools and health of endpoints that stay. `discovery` runs from `start` to `close`, `probes`
+    from `watch`.
 
     `reconnects` counts requests that were sent again since their kept connection had ended, `retried` those with
     further attempts, by whether the last one was good.
     """
 
-    def __init__(self, name: str, config: UpstreamConfig, endpoints: Endpoints, chores: tuple[Chore, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: UpstreamConfig,
+        endpoints: Endpoints,
+        *,
+        discovery: Chore | None = None,
+        probes: Chore | None = None,
+    ) -> None:
         self.name = name
         self.config = config
         self.endpoints = endpoints
@@ -45,7 +54,8 @@ class Upstream:
         self.budget = RetryBudget()
         self.reconnects = 0
         self.retried = {True: 0, False: 0}
-        self._chores = chores
+        self._discovery = discovery
+        self._probes = probes
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -153,15 +163,23 @@ class Upstream:
     # --- its life ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin the chores: discovery and active probes."""
-        self._tasks = [asyncio.ensure_future(chore()) for chore in self._chores]
+        """Begin discovery."""
+        if self._discovery is not None:
+            self._tasks.append(asyncio.ensure_future(self._discovery()))
+
+    def watch(self) -> None:
+        """Begin active probes. After `take_over`: what they find before is found of endpoints that do not stay."""
+        if self._probes is not None:
+            self._tasks.append(asyncio.ensure_future(self._probes()))
 
     def take_over(self, old: Upstream) -> None:
         """Go on where `old` was. Call `old.close(successor)` afterwards."""
         self.bulkhead = old.bulkhead
         self.bulkhead.resize(self.config.max_in_flight, self.config.max_queue, self.config.queue_s)
         self.budget, self.reconnects, self.retried = old.budget, old.reconnects, old.retried
-        self.endpoints.take_over(old.endpoints, _pooled(self.config) == _pooled(old.config))
+        mine, theirs = self.config, old.config
+        same_health = (mine.tls, mine.secure) == (theirs.tls, theirs.secure)
+        self.endpoints.take_over(old.endpoints, _pooled(mine) == _pooled(theirs), same_health, mine.health is not None)
 
     def sweep(self) -> None:
         self.endpoints.sweep()
@@ -191,8 +209,23 @@ class EndpointMaker:
         self._shapes = Shapes()
 
     def __call__(self, address: Address) -> Endpoint:
+        host = self._config.host
+        return Endpoint(
+            address,
+            self._pool(address),
+            self._pool(address),
+            self._config.secure,
+            host_header=address.authority if host in ("preserve", "endpoint") else host,
+            server_name=self._server_name(address),
+        )
+
+    def _server_name(self, address: Address) -> str:
+        tls = self._config.tls
+        return (tls.server_name if tls else None) or address.server_name
+
+    def _pool(self, address: Address) -> EndpointPool:
         config = self._config
-        pool = EndpointPool(
+        return EndpointPool(
             address.host,
             address.port,
             self._wheel,
@@ -202,11 +235,10 @@ class EndpointMaker:
             shapes=self._shapes,
             own_addresses=self._own_addresses,
             tls=self._tls,
-            server_name=(config.tls.server_name if config.tls else None) or address.server_name,
+            server_name=self._server_name(address),
         )
-        return Endpoint(address, pool, config.secure)
 
 
 def _pooled(config: UpstreamConfig) -> tuple[object, ...]:
-    """What a pool is made from: where this did not change, the pools of endpoints that stay are kept."""
-    return config.timeouts.connect_s, config.timeouts.body_s, config.tls, config.secure
+    """What an endpoint and its pools are made from: where this did not change, those that stay are kept."""
+    return config.timeouts.connect_s, config.timeouts.body_s, config.tls, config.secure, config.host

@@ -105,6 +105,12 @@ class RequestBody:
         """Whether `rewind` would succeed."""
         return self._kept is not None and self.error is None
 
+    def whole(self) -> bytes | None:
+        """All of it, where it has ended and no byte is gone."""
+        if self._kept is None or self.error is not None or not self.ended:
+            return None
+        return b"".join(self._kept + self._buffer)
+
     def rewind(self) -> bool:
         """Make ready for another `pour` from the first byte; False where that byte is not here any more."""
         kept = self._kept

@@ -211,8 +211,10 @@ def request_lines(
     peer_trusted: bool,
     continues: bool,
     upgrade: bytes = b"",
+    shadow: bytes = b"",
 ) -> bytes:
-    """The whole request head for an upstream, final blank line included. `upgrade` asks it to switch to that protocol.
+    """The whole request head for an upstream, final blank line included. `upgrade` asks it to switch to that protocol;
+    `shadow` is the seam that asks only to compare.
 
     `target` is already rewritten. `peer_trusted`: the peer's own X-Forwarded-* are kept and extended. `continues`: the
     client's trace goes on, so its tracestate belongs to it (W3C Trace Context 3.3).
@@ -235,6 +237,8 @@ def request_lines(
         parts.append(b"Transfer-Encoding: chunked\r\n")
     elif b"content-length" in fields:
         parts.append(b"Content-Length: %d\r\n" % request.length)
+    if shadow:
+        parts.append(b"X-Fig-Shadow: %b\r\n" % shadow)
     if request.length != 0 and request.expects_continue:
         parts.append(b"Expect: 100-continue\r\n")
     if upgrade:

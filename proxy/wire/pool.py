@@ -116,8 +116,7 @@ class EndpointPool:
             raise
         except OSError as error:
             raise ConnectFailed().because(error)  # noqa: B904
-        peer = transport.get_extra_info("peername")  # None where the peer has reset it already
-        if peer is not None and peer[:2] in self._own_addresses:
+        if self._is_own(transport):
             transport.abort()
             raise Loop("An upstream endpoint is this proxy itself.")
         if self._tls is not None:
@@ -126,6 +125,17 @@ class EndpointPool:
             except OSError as error:
                 raise ConnectFailed().because(failed_handshake(error, f"{self.host}:{self.port}"))  # noqa: B904
         return connection
+
+    def _is_own(self, transport: asyncio.Transport) -> bool:
+        """Whether the other end is fig. Where it listens on every address, that is each that we connect from."""
+        peer = transport.get_extra_info("peername")  # None where the peer has reset it already
+        if peer is None:
+            return False
+        if peer[:2] in self._own_addresses:
+            return True
+        local = transport.get_extra_info("sockname")
+        every = "::" if ":" in peer[0] else "0.0.0.0"
+        return (every, peer[1]) in self._own_addresses and local is not None and local[0] == peer[0]
 
     def release(self, connection: UpstreamConnection) -> None:
         """End of an exchange, however it ended. Call exactly once for each connection taken."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from proxy.messages import Headers
 from proxy.wire.body import RequestBody, Source
+from proxy.wire.copy import AnswerCopy
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -39,7 +40,8 @@ class Switched:
 
 
 class Responder:
-    """Writes one answer. After `start` nothing else can become the answer; `cut` makes a broken one visible."""
+    """Writes one answer. After `start` nothing else can become the answer; `cut` makes a broken one visible. `copy`,
+    where there is one, gets what the client gets."""
 
     __slots__ = (
         "_body",
@@ -49,6 +51,7 @@ class Responder:
         "_http10",
         "bytes_out",
         "close",
+        "copy",
         "source",
         "started",
         "status",
@@ -64,6 +67,7 @@ class Responder:
         self._http10 = http10
         self._chunked = False
         self.close = close
+        self.copy: AnswerCopy | None = None
         self.source: Source | None = None
         self.started = False
         self.until_close = False  # the end of the connection is the end of the body
@@ -77,7 +81,9 @@ class Responder:
         1.0. `last`: `body` is all of it."""
         self.started = True
         self.status = status
-        edge = self._edge
+        edge, copy = self._edge, self.copy
+        if copy is not None:
+            copy.start(status, headers)
         if edge.draining or (last and self._body is not None and not self._body.ended):
             self.close = True  # RFC 9112 9.3: read the whole body or close
         bodyless = self._head_only or status in (204, 304)
@@ -100,6 +106,8 @@ class Responder:
             parts.append(b"\r\n")
         if body and not bodyless:
             self.bytes_out += len(body)
+            if copy is not None:
+                copy.feed(body)
             if self._chunked:
                 parts.append(b"%x\r\n" % len(body))
                 parts.append(body)
@@ -136,6 +144,8 @@ class Responder:
 
     def write(self, data: bytes) -> None:
         self.bytes_out += len(data)
+        if self.copy is not None:
+            self.copy.feed(data)
         if self._chunked:
             self._edge.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
         else:

@@ -23,6 +23,7 @@ SEAM_MEMBERS = {
     "breakers",
     "fallback",
     "retry",
+    "comparing",
     "upstreams",
     "version",
 }
@@ -573,7 +574,10 @@ def test_a_wrong_method_is_405_with_allow(admin: AdminPort, method: str, path: s
     assert answer.json()["reason"] == "method_not_allowed"
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/seams/catalog/comparisons", "/healthz/", "/api/seams/a/b/c"])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/api", "/api/seams/nobody/comparisons", "/api/seams/nobody/evidence", "/healthz/", "/api/seams/a/b/c"],
+)
 def test_what_is_not_there_is_404(admin: AdminPort, path: str) -> None:
     assert admin.get(path).status_code == 404
 

@@ -48,6 +48,19 @@ def test_the_secrets_of_a_registry_and_a_webhook_are_masked(tmp_path: Path) -> N
     assert without["upstreams"]["catalog"]["endpoints"]["token"] == ""
 
 
+def test_credentials_of_shadow_calls_are_masked_but_for_their_names(tmp_path: Path) -> None:
+    def credentials(written: str) -> Any:
+        text = CONFIG.replace("    extracted: catalog\n", f"    extracted: catalog\n    shadow: {{{written}}}\n", 1)
+        shown: Any = document(tmp_path, text, TOKEN="hush-hush")
+        assert "hush" not in str(shown)
+        return shown["seams"]["catalog"]["shadow"]["credentials"]
+
+    values = "Authorization: 'Bearer ${TOKEN}', x-api-key: hushed"
+    assert credentials(f"credentials: {{{values}}}") == {"Authorization": "***", "x-api-key": "***"}
+    assert credentials("credentials: drop") == "drop"
+    assert credentials("") == "pass"
+
+
 def test_a_breaker_and_a_fallback_that_nobody_wrote_are_shown(tmp_path: Path) -> None:
     written = "    extracted: catalog\n    breaker: {}\n    fallback: legacy\n    rewrite"
     shown: Any = document(tmp_path, CONFIG)

@@ -16,7 +16,8 @@ from proxy.snapshot import Latch, Override, SeamRecord, Snapshot, compile_now
 from tests.support.admin import CONFIG, NOON
 
 STEPS = [
-    "path", "route", "latch", "retired", "force", "stage", "bucket", "upstream", "breaker", "retry", "fallback"
+    "path", "route", "latch", "retired", "force", "stage", "bucket", "upstream", "breaker", "retry", "fallback",
+    "shadow",
 ]  # fmt: skip
 LATCHED = SeamRecord(None, Latch(NOON, "bo", "errors"), 1)
 
@@ -81,6 +82,7 @@ def test_each_step_cites_the_line_behind_it(folder: Path) -> None:
         "breaker": seam,
         "retry": seam,
         "fallback": seam,
+        "shadow": seam,
     }
 
 

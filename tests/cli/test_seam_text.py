@@ -96,3 +96,23 @@ def test_retries() -> None:
     retry = {"retries": 2, "on": ["connect", "reset"], "status": [503]}
     assert lines(seam(retry=retry), "Retry") == ["up to 2 on connect, reset, 503"]
     assert lines(seam(retry={**retry, "retries": 0}), "Retry") == []
+
+
+EVIDENCE = {
+    "seam": "catalog", "verdict": "HOLD", "reason": "insufficient", "percent": 62.9, "samples": 1250, "meter": "",
+    "notes": [{"reason": "insufficient", "text": f"GET /{number}: more\x1b[31m to go"} for number in range(5)],
+}  # fmt: skip
+
+
+def test_the_meter_says_what_stands_in_the_way_first() -> None:
+    told = seam_text(seam(evidence=EVIDENCE)).splitlines()
+    (at,) = (number for number, line in enumerate(told) if line.startswith("Evidence:"))
+    assert told[at] == f"Evidence:    HOLD(insufficient) {'█' * 20}{'░' * 12} 62 % · 1250 samples"
+    assert [line.strip()[:6] for line in told[at + 1 : at + 4]] == ["GET /0", "GET /1", "GET /2"]
+    assert told[at + 4].strip() == "and 2 more: `fig report catalog --html FILE` has them all"
+    assert "\x1b" not in "".join(told)
+
+
+def test_evidence_that_cannot_be_had_is_said() -> None:
+    assert "Evidence:    the comparer is away" in seam_text(seam(evidence="the comparer is away"))
+    assert "Evidence" not in seam_text(seam())

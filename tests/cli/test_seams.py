@@ -34,12 +34,6 @@ def test_shift_to_a_stage(run: Command) -> None:
     assert "100 % asked" in result.stdout
 
 
-def test_shift_to_shadow_says_that_nothing_is_mirrored_yet(run: Command) -> None:
-    result = run("shift", "catalog", "--stage", "shadow")
-    assert result.exit_code == 0
-    assert "mirroring is not available yet" in result.stderr
-
-
 @pytest.mark.parametrize(
     "args",
     [

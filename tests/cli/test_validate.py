@@ -39,7 +39,7 @@ def test_problems_go_to_stdout_all_at_once(offline: Command, config: Path) -> No
 
 
 def test_warnings_leave_the_exit_code_0(offline: Command, config: Path) -> None:
-    config.write_text(CONFIG.replace("stage: canary\n    percent: 25", "stage: shadow"))
+    config.write_text(CONFIG.replace("[header.x-user-id]", "[header.x-user-id, api_key]"))
     result = offline("validate", config)
     assert result.exit_code == 0
     assert "warning:" in result.stdout

@@ -71,7 +71,7 @@ seams:
     stage: canery
     percent: 110
     sticky_by: [headr.x]
-    shadow: {}
+    auth: {}
 """
         }
     )
@@ -87,7 +87,7 @@ seams:
         "fig.yaml:13:14 FIG010 `percent` must be at most 100, not 110",
         "fig.yaml:14:17 FIG212 `headr.x` is not a selector (did you mean `header.x`?): known are"
         " jwt.CLAIM, api_key, header.NAME, cookie.NAME, path.NAME, client_ip",
-        "fig.yaml:15:5 FIG007 `shadow` in `seams.catalog` is not available yet: remove it",
+        "fig.yaml:15:5 FIG007 `auth` in `seams.catalog` is not available yet: remove it",
     ]
 
 
@@ -95,7 +95,7 @@ LATER = {
     "{0}: 1": "rate_limits auth workers",
     "server: {{{0}: 1}}": "workers",
     "telemetry: {{{0}: 1}}": "metrics traces",
-    "seams: {{a: {{routes: [{{path: /a}}], {0}: 1}}}}": "auth rate_limit shadow",
+    "seams: {{a: {{routes: [{{path: /a}}], {0}: 1}}}}": "auth rate_limit",
     "seams: {{a: {{routes: [{{path: /a, {0}: 1}}]}}}}": "auth rate_limit",
 }
 
@@ -237,14 +237,20 @@ def test_sources_name_the_line_of_every_key_and_item(folder: Folder) -> None:
 
 
 def test_warnings_leave_a_configuration_usable(folder: Folder) -> None:
-    path = folder({"fig.yaml": BASE + "seams: {a: {routes: [{path: /a}], extracted: catalog, stage: shadow}}\n"})
+    path = folder({"fig.yaml": BASE + "seams: {a: {routes: [{path: /a}], extracted: catalog, sticky_by: [api_key]}}\n"})
     (warning,) = load(path, {}).warnings
-    assert (warning.code, warning.severity, warning.line, warning.column) == ("FIG214", "warning", 6, 62)
+    assert (warning.code, warning.severity, warning.line, warning.column) == ("FIG213", "warning", 6, 67)
 
 
 def test_errors_and_warnings_come_together(folder: Folder) -> None:
-    path = folder({"fig.yaml": BASE + "seams: {a: {routes: [{path: /a}], extracted: nope, stage: shadow}}\n"})
-    assert [problem.split(" ")[1] for problem in problems(path)] == ["FIG115", "FIG214"]
+    path = folder({"fig.yaml": BASE + "seams: {a: {routes: [{path: /a}], extracted: nope, sticky_by: [api_key]}}\n"})
+    assert [problem.split(" ")[1] for problem in problems(path)] == ["FIG115", "FIG213"]
+
+
+def test_a_route_is_not_said_to_tie_while_one_of_its_conditions_is_unknown(folder: Folder) -> None:
+    routes = "[{path: /a}, {path: /a, headers: {x-a: '${MISSING}'}}]"
+    path = folder({"fig.yaml": BASE + f"seams: {{a: {{routes: {routes}}}}}\n"})
+    assert [problem.split(" ")[1] for problem in problems(path)] == ["FIG011"]
 
 
 # Interpolation

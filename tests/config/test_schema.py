@@ -75,6 +75,29 @@ seams:
     breaker: {failures: 5, window_s: 10, failure_ratio: 0.5, open_s: 30, half_open_requests: 1}
     legacy_breaker: {failures: null}
     retry: {retries: 1, on: [connect, reset], budget_percent: 20}
+    shadow:
+      sample_percent: 100
+      control_percent: 10
+      methods: [GET, HEAD]
+      timeout_s: 3
+      max_in_flight: 16
+      max_queue: 100
+      max_per_s: null
+      credentials: {authorization: "Bearer ${SHADOW_TOKEN}"}
+      writes: {level: read_posts, paths: [/api/search], acknowledge: true}
+      compare: {ignore: ["$.request_id"], unordered: {"$.tags": true}, allow_added: true, max_body_bytes: 65536}
+      store_values: ["$.items[*].price"]
+      version_header: x-service-version
+      epoch: after the price fix
+      gate:
+        max_mismatch_percent: 0.1
+        alpha: 0.05
+        min_duration_s: 86400
+        min_requests: 30
+        min_controls: 50
+        max_uncounted_percent: 20
+        expires_s: 604800
+        waive: [{what: GET /api/old, name: anna, reason: nobody calls it}]
   pay:
     routes: [{path: /api/pay, fallback: legacy, breaker: {enabled: false}, retry: {retries: 0}}]
     extracted: resolved
@@ -121,6 +144,15 @@ def test_the_sample_configuration_is_valid() -> None:
         (("seams", "catalog", "breaker", "failure_ratio"), 0),
         (("seams", "catalog", "retry", "on"), ["timeout"]),
         (("telemetry", "webhook"), {}),
+        (("seams", "catalog", "shadow", "sample_percent"), 101),
+        (("seams", "catalog", "shadow", "credentials"), "dropp"),
+        (("seams", "catalog", "shadow", "credentials"), {"authorization": 1}),
+        (("seams", "catalog", "shadow", "writes"), {"level": "sandbox", "paths": ["/a"]}),
+        (("seams", "catalog", "shadow", "writes"), {"level": "read_posts"}),
+        (("seams", "catalog", "shadow", "compare"), {"ignor": []}),
+        (("seams", "catalog", "shadow", "compare", "headers"), {"compar": []}),
+        (("seams", "catalog", "shadow", "gate", "alpha"), 1),
+        (("seams", "catalog", "shadow", "gate", "waive"), [{"what": "GET /a", "name": "anna"}]),
         (("seams", "catalog", "percent"), 101),
         (("seams", "catalog", "stage"), "canery"),
         (("seams", "catalog", "rewrite"), {"strip": "/a"}),
@@ -141,6 +173,13 @@ def test_what_the_model_refuses_the_schema_refuses(keys: tuple[str, ...], value:
 def test_an_expression_may_stand_where_a_number_or_word_is_wanted(key: str) -> None:
     instance = copy.deepcopy(CONTRACT)
     instance["seams"]["catalog"][key] = "${VALUE:-10}"
+    assert errors(instance) == []
+
+
+@pytest.mark.parametrize("credentials", ["pass", "drop", "${CREDENTIALS}", {}])
+def test_credentials_are_a_word_an_expression_or_a_mapping(credentials: Any) -> None:
+    instance = copy.deepcopy(CONTRACT)
+    instance["seams"]["catalog"]["shadow"]["credentials"] = credentials
     assert errors(instance) == []
 
 

@@ -98,6 +98,20 @@ def test_a_cap_is_resized_with_what_is_under_way(tmp_path: Path) -> None:
     play(tmp_path, config(a="percent: 5, fallback: {max_in_flight: 2}"), story)
 
 
+def test_a_request_of_before_a_reload_makes_neither_cap_nor_breaker_of_before_it(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        (decision,) = rig.state("a").plan.moved
+        assert decision.fallback is not None and decision.breaker is not None
+        await rig.reload(config(a="percent: 5, fallback: {max_in_flight: 3}, breaker: {failures: 2}"))
+        assert rig.runtime.guards.fallback_cap(decision.fallback).max_in_flight == 3
+        assert rig.runtime.guards.breaker(decision.breaker).config.failures == 2
+        await rig.reload(config(b="percent: 5"))
+        assert rig.runtime.guards.fallback_cap(decision.fallback).max_in_flight == 1, "of a seam that is gone"
+        assert rig.runtime.guards.breaker(decision.breaker).config.failures == 5
+
+    play(tmp_path, config(a="percent: 5, fallback: {max_in_flight: 1}"), story)
+
+
 def test_holding_a_breaker_is_on_record(tmp_path: Path) -> None:
     async def story(rig: Rig) -> None:
         await rig.runtime.force_breaker("a", "extracted", None, "open", AUTHOR)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.shadow.answer import Ask, is_conditional
-from proxy.shadow.compare_headers import request_url, resolved
+from proxy.shadow.compare_headers import request_urls, resolved
 from tests.support.pairs import answer, verdict_of
 
 
@@ -83,10 +83,10 @@ def test_cookie_values_count_where_a_rule_says_so_and_are_never_shown_else() -> 
     assert "secret" not in got.differences[0].control.excerpt
 
 
-def test_the_request_url() -> None:
-    assert request_url(Ask("GET", b"/a?b", b"shop.example", "http")) == "http://shop.example/a?b"
-    assert request_url(Ask("GET", b"http://x.example/a", b"shop.example")) == "http://x.example/a"
-    assert request_url(Ask("OPTIONS", b"*", b"shop.example")) == "https://shop.example/"
+def test_the_request_urls() -> None:
+    assert request_urls(Ask("GET", b"/a?b", b"shop.example", "http")) == ("http://shop.example/a?b",)
+    assert request_urls(Ask("GET", b"http://x.example/a", b"shop.example")) == ("http://x.example/a",)
+    assert request_urls(Ask("OPTIONS", b"*", b"shop.example")) == ("https://shop.example/",)
     assert is_conditional([b"Accept", b"If-None-Match"]) and not is_conditional([b"Accept"])
 
 
@@ -103,3 +103,16 @@ def test_the_request_url() -> None:
 )
 def test_references(reference: str, expected: str) -> None:
     assert resolved(reference, "https://shop.example/o") == expected
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_where_the_scheme_is_not_known_a_relative_location_means_either(scheme: str) -> None:
+    ask = Ask("GET", b"/o/1", b"shop.example", scheme="")
+    there = answer("", status=302, Location="/x")
+    assert verdict_of(there, answer("", status=302, Location=f"{scheme}://shop.example/x"), ask=ask).verdict == "match"
+    assert verdict_of(there, answer("", status=302, Location=f"{scheme}://shop.test/x"), ask=ask).verdict == "mismatch"
+    two = (
+        answer("", status=302, Location="http://shop.example/x"),
+        answer("", status=302, Location="https://shop.example/x"),
+    )
+    assert verdict_of(*two, ask=ask).verdict == "mismatch"

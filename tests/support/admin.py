@@ -18,6 +18,7 @@ from proxy.events import Event
 from proxy.rollout.rollback_file import RollbackFiles
 from proxy.routing.table import check
 from proxy.runtime import Runtime
+from proxy.shadow.feed import Feed
 from proxy.snapshot import SeamRecord, Snapshot
 from proxy.state.memory import MemoryStore
 from proxy.telemetry.metrics import Metrics
@@ -90,6 +91,7 @@ class AdminPort:
         self.runner = asyncio.Runner()
         self.runner.run(self.store.open())
         self.runtime = self._runtime(loaded, records or {})
+        self.feed = Feed(None, self._clock)
         self.app = self._app(loaded.settings.admin.token)
 
     def load(self) -> Loaded:
@@ -124,6 +126,7 @@ class AdminPort:
             metrics=self.metrics,
             seen=self.seen,
             rollback_files=self.rollback_files,
+            feed=self.feed,
             readiness=lambda: self.not_ready,
             refusal=lambda: self.refusal,
             token=token,
@@ -164,6 +167,7 @@ class AdminPort:
         self.config.write_text(change(self.config.read_text()))
 
     def close(self) -> None:
+        self.runner.run(self.feed.close())
         self.runtime.close()
         self.runner.close()
 

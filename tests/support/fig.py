@@ -30,7 +30,9 @@ class Fig:
 
     def __init__(self, folder: Path, text: str, env: dict[str, str] | None = None) -> None:
         self.folder = folder
-        self.port, self.admin_port = free_port(), free_port()
+        self.port = self.admin_port = free_port()
+        while self.admin_port == self.port:
+            self.admin_port = free_port()
         self.config = folder / "fig.yaml"
         self.env = env or {}
         self.write(text)

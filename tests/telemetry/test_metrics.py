@@ -29,11 +29,14 @@ from proxy.exchange import Exchange
 from proxy.messages import RequestHead
 from proxy.routing.decide import Decision
 from proxy.routing.resilience import Side
+from proxy.shadow.feed import Feed
+from proxy.shadow.mirror import Mirror
 from proxy.telemetry.metrics import BUCKETS_S, Gauges, Metrics, SideMeter
 from proxy.upstreams.resolve import address_of
 from proxy.upstreams.tunnels import Tunnels
 from proxy.upstreams.upstream import Upstream
 from proxy.wire.timer import TimerWheel
+from tests.support.mirror import no_mirror
 from tests.support.snapshots import snapshot
 from tests.support.upstreams import make_upstream
 
@@ -69,6 +72,12 @@ WITH_GAUGES = {
     "fig_discovery_age_seconds": "gauge",
     "fig_discovery_errors": "counter",
     "fig_webhook": "counter",
+    "fig_shadow": "counter",
+    "fig_comparisons": "counter",
+    "fig_shadow_queued": "gauge",
+    "fig_shadow_in_flight": "gauge",
+    "fig_comparer_up": "gauge",
+    "fig_comparer_starts": "counter",
     "fig_connections": "gauge",
     "fig_tunnels": "gauge",
     "fig_tunnels_ended": "counter",
@@ -94,9 +103,19 @@ def with_gauges() -> Metrics:
         handshakes_failed=lambda: 6,
         lag=lambda: (0.25, 3),
         webhook=lambda: (7, 1, 2),
+        mirror=mirror(),
+        feed=Feed(None, lambda: 0.0),
         monotonic=lambda: 100.0,
     )
     return metrics
+
+
+def mirror() -> Mirror:
+    made = no_mirror()
+    made.counts["a", "asked", ""] = 9
+    made.counts["a", "skipped", "range"] = 2
+    made.compared["a", "mismatch", "value"] = 4
+    return made
 
 
 def upstreams() -> list[Upstream]:
@@ -255,6 +274,15 @@ def test_gauges_show_what_is_true_at_the_scrape() -> None:
     }
     assert samples(metrics, "fig_discovery_age_seconds") == {labels(upstream="new"): 60}
     assert samples(metrics, "fig_discovery_errors_total") == {labels(upstream="new"): 1}
+    shadow = samples(metrics, "fig_shadow_total")
+    assert shadow == {
+        labels(seam="a", outcome="asked", reason=""): 9,
+        labels(seam="a", outcome="skipped", reason="range"): 2,
+    }
+    assert samples(metrics, "fig_comparisons_total") == {
+        labels(**{"seam": "a", "verdict": "mismatch", "class": "value"}): 4
+    }
+    assert samples(metrics, "fig_comparer_up") == {labels(): 0}
     webhook = samples(metrics, "fig_webhook_total")
     assert webhook == {labels(outcome="sent"): 7, labels(outcome="failed"): 1, labels(outcome="dropped"): 2}
     assert samples(metrics, "fig_connections") == {labels(state="active"): 5, labels(state="idle"): 40}

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from proxy.config.model import Discovery, Health, UpstreamConfig, UpstreamTimeouts
+from proxy.config.model import Discovery, Health, UpstreamConfig, UpstreamTimeouts, UpstreamTls
 from proxy.events import DiscoveryFailed, DiscoveryRecovered, EndpointChanged, EndpointsFound, Event
 from proxy.upstreams.endpoints import Endpoints
-from proxy.upstreams.resolve import Address, address_of
+from proxy.upstreams.resolve import Address, address_at, address_of
 from proxy.upstreams.upstream import Upstream
 from tests.support.upstreams import make_upstream
 
@@ -201,6 +201,33 @@ def test_an_address_of_fig_itself_is_refused() -> None:
     assert endpoints.failing is not None and "fig itself" in endpoints.failing
 
 
+@pytest.mark.parametrize(
+    ("own", "named", "refused"),
+    [
+        ("0.0.0.0", "127.0.0.1", True),
+        ("0.0.0.0", "127.0.0.7", True),
+        ("127.0.0.1", "localhost", True),
+        ("::", "::1", True),
+        ("127.0.0.1", "::ffff:127.0.0.1", True),
+        ("0.0.0.0", "10.0.0.1", False),
+        ("127.0.0.1", "127.0.0.2", False),
+    ],
+)
+def test_fig_itself_is_known_by_any_spelling_and_by_its_port(own: str, named: str, refused: bool) -> None:
+    config = UpstreamConfig(endpoints=REGISTRY)
+    upstream = make_upstream("catalog", config, own_addresses=frozenset({(own, 8080)}))
+    upstream.endpoints.found((address_at(named, 8081),))
+    assert names(upstream.endpoints) == [named]
+    upstream.endpoints.found((address_at(named, 8080),))
+    assert [one.address.port for one in upstream.endpoints.all] == [8081 if refused else 8080]
+
+
+def test_an_endpoint_that_was_found_by_a_name_is_called_by_its_address_too() -> None:
+    endpoints = told([]).endpoints
+    endpoints.found((address_at("10.0.0.1", 80, "10.0.0.1.nip.example"), address_at("10.0.0.1", 81)))
+    assert [one.name for one in endpoints.all] == ["10.0.0.1.nip.example:80 (10.0.0.1:80)", "10.0.0.1:81"]
+
+
 @pytest.mark.parametrize("cause", ["connect_failed", "connect_timeout"])
 def test_discovery_is_hurried_by_a_connect_that_failed(cause: str) -> None:
     endpoints = told([]).endpoints
@@ -264,3 +291,91 @@ def test_where_the_fresh_one_has_heard_already_that_counts() -> None:
     new.take_over(old)
     assert names(new.endpoints) == ["10.0.0.2", "10.0.0.3"]
     assert new.endpoints.all[0] is kept
+
+
+def test_where_the_fresh_one_has_heard_that_nobody_is_there_those_before_are_kept_for_who_must_ask() -> None:
+    old, new = told([]), told([])
+    old.endpoints.found((at(1), at(2)))
+    new.endpoints.found(())
+    new.take_over(old)
+    assert new.endpoints.all == old.endpoints.all
+    assert new.endpoints.pick(None, False) is None
+    assert new.endpoints.pick(None, True) is not None
+
+
+def test_a_failure_that_the_fresh_one_has_met_is_told_to_end() -> None:
+    events: list[Event] = []
+    old, new = told([]), told(events)
+    old.endpoints.found((at(1),))
+    new.endpoints.failed("403")
+    new.take_over(old)
+    assert (new.endpoints.failing, new.endpoints.failures) == ("403", 1)
+    new.endpoints.found((at(1),))
+    assert [type(event) for event in events] == [DiscoveryFailed, DiscoveryRecovered]
+
+
+def test_pools_that_are_made_anew_leave_health_as_it_was_found() -> None:
+    clock = Clock()
+    old = listed(1, 2, clock=clock, health=HEALTH)
+    new = listed(1, 2, 3, clock=clock, health=HEALTH, timeouts=UpstreamTimeouts(connect_s=0.2))
+    first, second = old.endpoints.all
+    first.health.probe(False, HEALTH)
+    for _ in range(5):
+        old.endpoints.answered(second, 503)
+    new.take_over(old)
+    assert [new.endpoints.usable(one, clock()) for one in new.endpoints.all] == [False, False, True]
+    old.endpoints.failed_at(first, "upstream_reset")  # of a request that was under way
+    assert new.endpoints.all[0].health.consecutive == 1
+
+
+def test_who_is_spoken_to_otherwise_may_be_healthy_now() -> None:
+    old = listed(1, health=HEALTH, tls=UpstreamTls(server_name="a.example"))
+    new = listed(1, health=HEALTH, tls=UpstreamTls(server_name="b.example"))
+    old.endpoints.all[0].health.probe(False, HEALTH)
+    new.take_over(old)
+    assert new.endpoints.all[0].health.probed is None
+
+
+@pytest.mark.parametrize("timeouts", [UpstreamTimeouts(), UpstreamTimeouts(connect_s=0.2)])
+def test_what_probes_said_ends_with_the_probes_and_an_ejection_does_not(timeouts: UpstreamTimeouts) -> None:
+    clock = Clock()
+    old, new = listed(1, 2, clock=clock, health=HEALTH), listed(1, 2, clock=clock, timeouts=timeouts)
+    first, second = old.endpoints.all
+    first.health.probe(False, HEALTH)
+    for _ in range(5):
+        old.endpoints.answered(second, 503)
+    new.take_over(old)
+    assert [new.endpoints.usable(one, clock()) for one in new.endpoints.all] == [True, False]
+
+
+def test_a_failure_that_goes_on_over_a_reload_is_told_once_and_its_end_too() -> None:
+    before: list[Event] = []
+    after: list[Event] = []
+    old, new = told(before), told(after)
+    old.endpoints.found((at(1),))
+    old.endpoints.failed("refused")
+    new.take_over(old)
+    new.endpoints.failed("refused")
+    new.endpoints.found((at(1),))
+    assert [type(event) for event in before] == [EndpointsFound, DiscoveryFailed]
+    assert [type(event) for event in after] == [DiscoveryRecovered]
+
+
+# --- what probes are told --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "header"),
+    [("preserve", "10.0.0.1:80"), ("endpoint", "10.0.0.1:80"), ("catalog.internal", "catalog.internal")],
+)
+def test_probes_call_an_endpoint_as_requests_do(host: str, header: str) -> None:
+    before = listed(1)
+    upstream = listed(1, host=host)
+    upstream.take_over(before)
+    assert upstream.endpoints.all[0].host_header == header
+
+
+@pytest.mark.parametrize(("named", "wanted"), [("catalog.internal", "catalog.internal"), (None, "10.0.0.1")])
+def test_probes_want_the_certificate_that_requests_want(named: str | None, wanted: str) -> None:
+    (endpoint,) = listed(1, tls=UpstreamTls(server_name=named)).endpoints.all
+    assert endpoint.server_name == endpoint.pool._server_name == wanted

@@ -31,6 +31,7 @@ from proxy.wire.server import DataServer, DrainTimes
 from proxy.wire.timer import TimerWheel
 from tests.support.client import RawClient
 from tests.support.fig import free_port
+from tests.support.mirror import no_mirror
 from tests.support.origin import Origin
 from tests.support.upstreams import make_breaker, make_upstream
 from tests.support.wire import slow
@@ -101,7 +102,15 @@ class Proxy:
         error_log = ErrorLog(self.errors.append, self.wall)
         tunnels = Tunnels(wheel)
         gateway = Gateway(
-            runtime, self.metrics, access_log, error_log, tunnels, instance="t", rng=random.Random(1), clock=self.wall
+            runtime,
+            self.metrics,
+            access_log,
+            error_log,
+            tunnels,
+            no_mirror(),
+            via=b"1.1 fig-t",
+            rng=random.Random(1),
+            clock=self.wall,
         )
         settings = self.loaded.settings.server
         edge = Edge(gateway, settings.limits, settings.timeouts, wheel)

@@ -1,0 +1,443 @@
+"""After a client has its answer, the other side is asked the same, and both answers go to the comparer.
+
+    watch ── may be asked? ── whose turn? ── within the rate? ── a copy is taken while the answer passes
+    finish ── whole, and not fig's own? ── room in the queue? ── asked, later ── handed to the comparer
+
+Nobody waits for any of this: whatever does not fit is skipped or dropped, and counted with its reason. One that was
+rolled back while it waited is not asked any more. Knows no rule of comparing, and never looks into a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Protocol
+
+from proxy.errors import ConnectFailed, ConnectTimeout, NoHealthyEndpoint, ProxyError, ResponseStalled, ResponseTimeout
+from proxy.exchange import Exchange
+from proxy.messages import RequestHead
+from proxy.routing.path import split_target
+from proxy.routing.resilience import SAFE
+from proxy.routing.shadowing import ShadowRule, Target, mirrors
+from proxy.routing.split import BUCKETS, sticky_value
+from proxy.shadow.answer import Answer, Ask
+from proxy.shadow.endpoint import Endpoints
+from proxy.shadow.feed import Feed
+from proxy.shadow.sample import Failure, Sample
+from proxy.snapshot import Snapshot
+from proxy.wire.body import RequestBody
+from proxy.wire.copy import AnswerCopy
+from proxy.wire.responder import Responder
+
+log = logging.getLogger("proxy")
+
+_ALWAYS = 200  # of each endpoint the first samples, whatever the percentage
+_ALWAYS_CONTROLLED = 50
+_MAX_WAITING_BYTES = 64 * 1024 * 1024
+_MAX_REMEMBERED = 1000
+_CONDITIONS = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
+_NOT_SENT = frozenset((b"expect", b"te", b"upgrade"))
+_UNREACHABLE = (ConnectFailed, ConnectTimeout, NoHealthyEndpoint)
+_LATE = (TimeoutError, ResponseTimeout, ResponseStalled)
+
+
+class Send(Protocol):
+    """Asks a target on connections that no client waits for; see `upstreams.lane`."""
+
+    async def __call__(
+        self, target: Target, exchange: Exchange, request: RequestHead, body: bytes, copy: AnswerCopy, limit: int
+    ) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A request whose answer is being copied. `controlled`: the control is to be asked a second time."""
+
+    rule: ShadowRule
+    endpoint: str
+    subject: bytes
+    controlled: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One sample before its candidate is asked, and afterwards, without its `control`, until the comparer is done with
+    it. `limit`: bytes of a body beyond which an answer says something else for sure."""
+
+    number: int
+    watch: Watch
+    exchange: Exchange
+    request: RequestHead
+    body: bytes
+    control: AnswerCopy | None
+    limit: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        kept = 0 if self.control is None else min(self.control.length, self.control.cap)
+        return len(self.body) + kept
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of asking a target: a copy with the seconds to its head, or a failure."""
+
+    copy: AnswerCopy
+    seconds: float | None
+    failure: Failure
+
+    @property
+    def answer(self) -> Answer | None:
+        return None if self.failure else answer_of(self.copy)
+
+
+class SeamMirror:
+    """What waits and what runs of one seam. `rule` is the latest that was seen. `samples` and `controls` count by
+    endpoint; so does `traffic`, since the last tick, and `lost` by class."""
+
+    def __init__(self, rule: ShadowRule) -> None:
+        self.rule = rule
+        self.endpoints = Endpoints()
+        self.samples: Counter[str] = Counter()
+        self.controls: Counter[str] = Counter()
+        self.traffic: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.queue: deque[tuple[Job, bool]] = deque()
+        self.in_flight = 0
+        self.tokens = 1.0
+        self.filled_at = 0.0
+
+    def adopt(self, rule: ShadowRule) -> None:
+        """With other rules, what was learned of the endpoints begins anew."""
+        if rule.mark != self.rule.mark:
+            self.samples.clear()
+            self.controls.clear()
+        self.rule = rule
+
+    def may(self, per_s: float | None, now: float) -> bool:
+        """A token bucket that holds one second's worth."""
+        if per_s is None:
+            return True
+        self.tokens = min(max(1.0, per_s), self.tokens + (now - self.filled_at) * per_s)
+        self.filled_at = now
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+
+class Mirror:
+    """`counts` are samples by (seam, outcome, reason), `compared` by (seam, verdict, class). `current` gives the
+    snapshot in force."""
+
+    def __init__(
+        self,
+        send: Send,
+        feed: Feed,
+        current: Callable[[], Snapshot],
+        *,
+        rng: random.Random,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.compared: Counter[tuple[str, str, str]] = Counter()
+        self._send = send
+        self._feed = feed
+        feed.settled, feed.again_wanted = self.settled, self.again
+        self._current = current
+        self._rng = rng
+        self._clock = clock
+        self._monotonic = monotonic
+        self._seams: dict[str, SeamMirror] = {}
+        self._asked: dict[int, Job] = {}  # what the comparer may want asked again, oldest first
+        self._waiting_bytes = 0
+        self._number = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- while the answer passes -------------------------------------------------------------------------------------
+
+    def watch(self, exchange: Exchange, rule: ShadowRule, responder: Responder) -> Watch | None:
+        """Begin to copy the answer of this request, where it is to be compared."""
+        request = exchange.request
+        path, _ = split_target(request.target)
+        seam = self._seam(rule)
+        endpoint = seam.endpoints.of(request.method, rule.pattern, path)
+        seam.traffic[endpoint] += 1
+        reason = unfit(rule, request, path)
+        if reason is not None:
+            self._count(rule, "skipped", reason)
+            return None
+        key = sticky_value(rule.selectors, request, exchange.params or {}, exchange.client_ip)
+        number = self._draw() if key is None else rule.bucket_of(key)
+        if seam.samples[endpoint] >= _ALWAYS and number >= rule.sampled_below:
+            self._count(rule, "skipped", "not_sampled")
+            return None
+        if not seam.may(rule.config.max_per_s, self._monotonic()):
+            self._count(rule, "skipped", "rate")
+            return None
+        if self._is_full(seam, rule):
+            self._drop(rule, "queue_full")
+            return None
+        seam.samples[endpoint] += 1
+        responder.copy = AnswerCopy(rule.cap_bytes)
+        subject = b"" if key is None else blake2b(key, digest_size=8).digest()
+        return Watch(rule, endpoint, subject, self._is_controlled(seam, rule, endpoint, request.method), self._clock())
+
+    def _is_controlled(self, seam: SeamMirror, rule: ShadowRule, endpoint: str, method: str) -> bool:
+        if not rule.controlled_below or method not in SAFE:
+            return False
+        first = seam.controls[endpoint] < _ALWAYS_CONTROLLED
+        if not first and self._draw() >= rule.controlled_below:
+            return False
+        seam.controls[endpoint] += 1
+        return True
+
+    def finish(self, watch: Watch, exchange: Exchange, body: RequestBody, responder: Responder) -> None:
+        """The client has its answer. From here on nothing of it is waited for."""
+        rule, copy, request = watch.rule, responder.copy, exchange.request
+        responder.copy = None
+        assert copy is not None
+        reason = _unusable(rule, exchange, copy)
+        sent = body.whole() if request.has_body else b""
+        if reason is None and sent is None:
+            reason = "body_too_large"
+        if reason is not None:
+            self._count(rule, "skipped", reason)
+            return
+        assert sent is not None
+        self._number += 1
+        limit = max(rule.cap_bytes, copy.length)
+        job = Job(self._number, watch, exchange, _shadow_request(request, rule, len(sent)), sent, copy, limit)
+        seam = self._seam(rule)
+        if self._is_full(seam, rule) or self._waiting_bytes + job.size > _MAX_WAITING_BYTES:
+            self._drop(rule, "queue_full")
+            return
+        self._enqueue(seam, job, False)
+
+    def _is_full(self, seam: SeamMirror, rule: ShadowRule) -> bool:
+        return len(seam.queue) >= rule.config.max_queue
+
+    def _enqueue(self, seam: SeamMirror, job: Job, again: bool) -> None:
+        self._waiting_bytes += job.size
+        seam.queue.append((job, again))
+        self._pump(seam)
+
+    # --- afterwards --------------------------------------------------------------------------------------------------
+
+    def _pump(self, seam: SeamMirror) -> None:
+        while seam.queue and seam.in_flight < seam.queue[0][0].watch.rule.config.max_in_flight:
+            job, again = seam.queue.popleft()
+            self._waiting_bytes -= job.size
+            if not self._is_wanted(job):
+                self._give_up(job, again)
+                continue
+            seam.in_flight += 1
+            task = asyncio.ensure_future(self._run(seam, job, again))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _is_wanted(self, job: Job) -> bool:
+        """Neither rolled back nor moved on since it was sampled."""
+        state = self._current().states.get(job.watch.rule.seam)
+        return state is not None and mirrors(state.config, state.stage)
+
+    def _give_up(self, job: Job, again: bool) -> None:
+        if again:
+            self._feed.again(job.number, None, None)
+        else:
+            self._drop(job.watch.rule, "rolled_back")
+
+    async def _run(self, seam: SeamMirror, job: Job, again: bool) -> None:
+        try:
+            await (self._ask_again(job) if again else self._ask(job))
+        except Exception:
+            log.exception("shadow of seam %s failed", job.watch.rule.seam)
+            self._count(job.watch.rule, "failed", "error")
+        finally:
+            seam.in_flight -= 1
+            self._pump(seam)
+
+    async def _ask(self, job: Job) -> None:
+        rule, exchange = job.watch.rule, job.exchange
+        assert job.control is not None
+        second: Reply | None = None
+        if job.watch.controlled:
+            candidate, second = await asyncio.gather(self._reply(job, rule.candidate), self._reply(job, rule.control))
+        else:
+            candidate = await self._reply(job, rule.candidate)
+        request = exchange.request
+        sample = Sample(
+            number=job.number,
+            seam=rule.seam,
+            mark=rule.mark,
+            endpoint=job.watch.endpoint,
+            request_id=exchange.request_id.decode("ascii"),
+            served=rule.control.side,
+            ask=Ask(request.method, request.target, request.host, _scheme(exchange), at=job.watch.at_s),
+            headers=tuple(request.headers),
+            body=job.body,
+            subject=job.watch.subject,
+            at_s=job.watch.at_s,
+            control=answer_of(job.control),
+            candidate=candidate.answer,
+            failure=candidate.failure,
+            second=None if second is None else second.answer,
+            served_s=exchange.upstream_s,
+            candidate_s=candidate.seconds,
+            second_s=None if second is None else second.seconds,
+        )
+        refusal = self._feed.put(rule, sample)
+        if refusal is not None:
+            self._drop(rule, refusal)
+            return
+        self._count(rule, "failed" if candidate.failure else "asked", candidate.failure)
+        self._remember(job)
+
+    async def _ask_again(self, job: Job) -> None:
+        rule = job.watch.rule
+        candidate, control = await asyncio.gather(self._reply(job, rule.candidate), self._reply(job, rule.control))
+        self._feed.again(job.number, candidate.answer, control.answer)
+
+    async def _reply(self, job: Job, target: Target) -> Reply:
+        """Never raises what a service can bring about."""
+        rule = job.watch.rule
+        copy = AnswerCopy(rule.cap_bytes)
+        failure: Failure = ""
+        seconds: float | None = None
+        try:
+            async with asyncio.timeout(rule.config.timeout_s):
+                seconds = await self._send(target, job.exchange, job.request, job.body, copy, job.limit)
+        except _UNREACHABLE:
+            failure = "unreachable"
+        except _LATE:
+            failure = "timeout"
+        except ProxyError:
+            failure = "broken"
+        return Reply(copy, seconds, failure)
+
+    # --- what the comparer says --------------------------------------------------------------------------------------
+
+    def again(self, number: int) -> None:
+        """The comparer wants both sides of a sample asked once more."""
+        job = self._asked.pop(number, None)
+        if job is None:
+            self._feed.again(number, None, None)
+            return
+        self._enqueue(self._seam(job.watch.rule), job, True)
+
+    def settled(self, number: int, seam: str, verdict: str, kind: str) -> None:
+        self._asked.pop(number, None)
+        self.compared[seam, verdict, kind] += 1
+
+    def _remember(self, job: Job) -> None:
+        self._asked[job.number] = replace(job, control=None)
+        if len(self._asked) > _MAX_REMEMBERED:
+            del self._asked[next(iter(self._asked))]
+
+    # --- counts ------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Each second: tell the comparer what it does not see."""
+        for seam in self._seams.values():
+            if (seam.traffic or seam.lost) and self._feed.note(seam.rule, dict(seam.traffic), dict(seam.lost)):
+                seam.traffic.clear()
+                seam.lost.clear()
+
+    @property
+    def waiting(self) -> dict[str, tuple[int, int]]:
+        """By seam: samples that wait, and those that are being asked."""
+        return {name: (len(seam.queue), seam.in_flight) for name, seam in self._seams.items()}
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _seam(self, rule: ShadowRule) -> SeamMirror:
+        seam = self._seams.get(rule.seam)
+        if seam is None:
+            seam = self._seams[rule.seam] = SeamMirror(rule)
+        elif seam.rule is not rule:
+            seam.adopt(rule)
+        return seam
+
+    def _count(self, rule: ShadowRule, outcome: str, reason: str) -> None:
+        self.counts[rule.seam, outcome, reason] += 1
+
+    def _drop(self, rule: ShadowRule, reason: str) -> None:
+        self._count(rule, "dropped", reason)
+        self._seam(rule).lost["dropped"] += 1
+
+    def _draw(self) -> int:
+        return int(self._rng.random() * BUCKETS)
+
+
+def unfit(rule: ShadowRule, request: RequestHead, path: bytes) -> str | None:
+    """Why a request is not asked of the other side, as far as its head tells."""
+    fields = request.fields
+    if b"x-fig-shadow" in fields:
+        return "marked"  # a mirror of a mirror
+    if not rule.takes(request.method, path):
+        return "method"
+    if b"range" in fields:
+        return "range"
+    if any(name in fields for name in _CONDITIONS):
+        return "conditional"
+    return "upgrade" if request.upgrade else None
+
+
+def _unusable(rule: ShadowRule, exchange: Exchange, copy: AnswerCopy) -> str | None:
+    """Why an answer is not compared."""
+    decision = exchange.decision
+    if exchange.fallback is not None or decision is None or decision.shadow is not rule:
+        return "fallback"
+    if exchange.error is not None:
+        return "own_answer" if exchange.upstream_s is None else "incomplete"
+    if exchange.said_by_fig or copy.status == 0:
+        return "own_answer"
+    return "event_stream" if copy.event_stream else None
+
+
+def _scheme(exchange: Exchange) -> str:
+    """Empty where the client may have spoken TLS to somebody in front whom fig was not told to trust."""
+    told = exchange.peer_trusted and b"x-forwarded-proto" in exchange.request.fields
+    return exchange.scheme if told or exchange.request.scheme == "https" else ""
+
+
+def _shadow_request(request: RequestHead, rule: ShadowRule, length: int) -> RequestHead:
+    """The same request as the other side gets it: with the credentials that it is to have, and framed anew."""
+    headers, fields = request.headers, request.fields
+    dropped = {name for name in fields if name in _NOT_SENT or rule.drops(name)}
+    if dropped:
+        headers = [line for line in headers if line[0].lower() not in dropped]
+        fields = {name: value for name, value in fields.items() if name not in dropped}
+    if rule.replaced:
+        headers = [*headers, *rule.replaced]
+    if length and b"content-length" not in fields:
+        fields = {**fields, b"content-length": b"%d" % length}
+    return RequestHead(
+        request.method,
+        request.target,
+        request.host,
+        headers,
+        fields,
+        length,
+        request.http10,
+        request.peer,
+        request.scheme,
+    )
+
+
+def answer_of(copy: AnswerCopy) -> Answer:
+    """A copy as the comparer takes it."""
+    cut = copy.truncated or copy.event_stream
+    length = copy.length if copy.truncated and not copy.endless else None
+    return Answer(copy.status, tuple(copy.headers), copy.body, cut, length, copy.sha256)
