@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from proxy.routing.path import split_target
-from proxy.routing.resilience import SAFE
 from proxy.shadow.answer import Answer
 from proxy.shadow.book import Book, signature
 from proxy.shadow.compare import compare, varying
@@ -35,7 +34,8 @@ log = logging.getLogger("proxy.shadow")
 
 WAIT_S: Final = 30.0
 
-_BROKEN: Final = Answer(502, ())
+_BROKEN: Final = Answer(502, ())  # what a client would have got
+_CONFIRMED: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _MOST_WAITING = 1000
 _MOST_WAITING_BYTES = 64 * 1024 * 1024
 _MARKS = 4  # rules of a seam that samples under way may still name
@@ -66,11 +66,12 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A mismatch that is being asked again. `since_s` by the clock."""
+    """A mismatch that is being asked again. `admitted`: it may count. `since_s` by the clock."""
 
     sample: Sample
     verdict: Verdict
     terms: Terms
+    admitted: bool
     since_s: float
 
     @property
@@ -86,7 +87,7 @@ class Judge:
         self._ledger = ledger
         self._clock = clock
         self._terms: dict[str, OrderedDict[str, Terms]] = {}
-        self._caps: dict[str, HourlyCap] = {}
+        self._caps: dict[str, tuple[str, HourlyCap]] = {}
         self._waiting: OrderedDict[int, Waiting] = OrderedDict()
         self._waiting_bytes = 0
 
@@ -122,12 +123,16 @@ class Judge:
         if terms is None:
             self.lose(sample.seam, {"dropped": 1})
             return Outcome(sample.number, sample.seam, "mismatch", "dropped")
+        if sample.failure == "broken":
+            sample = replace(sample, candidate=_BROKEN)
         try:
-            verdict = self._judged(sample, terms)
-            if verdict.verdict == "mismatch" and verdict.counts and sample.ask.method in SAFE:
-                self._wait(sample, verdict, terms)
+            book = self._book(sample, terms)
+            verdict = self._judged(sample, terms, book)
+            admitted = verdict.counts and self._cap(book).admit(self._fingerprint(sample), sample.at_s)
+            if admitted and verdict.verdict == "mismatch" and _is_confirmed(sample, verdict):
+                self._wait(Waiting(sample, verdict, terms, admitted, self._clock()))
                 return None
-            return self._settle(sample, verdict, terms)
+            return self._settle(sample, verdict, terms, admitted)
         except Exception as error:
             return self._botched(sample, terms, error)
 
@@ -142,7 +147,7 @@ class Judge:
             differs: bool | None = None
             if candidate is not None and control is not None:
                 differs = _differs(self._compared(sample, control, candidate, None, terms, self._book(sample, terms)))
-            return self._settle(sample, waiting.verdict, terms, flaky=after_resend(differs) == "flaky")
+            return self._settle(sample, waiting.verdict, terms, waiting.admitted, after_resend(differs) == "flaky")
         except Exception as error:
             return self._botched(sample, terms, error)
 
@@ -154,6 +159,13 @@ class Judge:
             crowded = len(self._waiting) > _MOST_WAITING or self._waiting_bytes > _MOST_WAITING_BYTES
             if not crowded and now - waiting.since_s < WAIT_S:
                 return
+            outcome = self.again(number, None, None)
+            if outcome is not None:
+                yield outcome
+
+    def finish(self) -> Iterable[Outcome]:
+        """Nobody will be asked again: all that waits is settled as it was, one by one."""
+        for number in list(self._waiting):
             outcome = self.again(number, None, None)
             if outcome is not None:
                 yield outcome
@@ -196,22 +208,23 @@ class Judge:
 
     # --- judging -----------------------------------------------------------------------------------------------------
 
-    def _judged(self, sample: Sample, terms: Terms) -> Verdict:
+    def _judged(self, sample: Sample, terms: Terms, book: Book) -> Verdict:
         if sample.failure == "timeout":
             return uncounted("shadow_timeout", "status")
-        if sample.failure == "unreachable":
+        if sample.candidate is None:
             return uncounted("dropped", "status")
-        candidate = sample.candidate or _BROKEN  # what a client would have got
-        return self._compared(sample, sample.control, candidate, sample.second, terms, self._book(sample, terms))
+        return self._compared(sample, sample.control, sample.candidate, sample.second, terms, book)
 
     def _compared(
         self, sample: Sample, control: Answer, candidate: Answer, second: Answer | None, terms: Terms, book: Book
     ) -> Verdict:
         """Where the extracted side served and one of both failed, legacy's answer goes first all the same: whose
-        failure it is does not depend on who served."""
+        failure it is does not depend on who served. A second control that failed excuses no candidate that fails."""
         noisy = book.noise(sample.endpoint, sample.served).noisy
         if sample.served == "extracted" and max(control.status, candidate.status) >= 500:
             return _turned(compare(sample.ask, candidate, control, terms.rules, None, noisy))
+        if second is not None and second.status >= 500 > control.status:
+            second = None
         verdict = compare(sample.ask, control, candidate, terms.rules, second, noisy)
         if second is not None and _differs(verdict) and second.status == candidate.status:
             other = compare(sample.ask, second, candidate, terms.rules, None, noisy)
@@ -219,34 +232,46 @@ class Judge:
                 return other
         return verdict
 
-    def _settle(self, sample: Sample, verdict: Verdict, terms: Terms, flaky: bool = False) -> Outcome:
+    def _settle(self, sample: Sample, verdict: Verdict, terms: Terms, admitted: bool, flaky: bool = False) -> Outcome:
+        """`admitted`: the same request has not counted too often in this hour."""
         book = self._book(sample, terms)
         self._learn(sample, verdict, terms, book, flaky)
         counts = verdict.counts and not flaky
-        mark = self._fingerprint(sample)
-        repeated = counts and not self._cap(sample.seam).admit(mark, sample.at_s)
+        repeated = counts and not admitted
         book.settle(sample.endpoint, verdict, sample.at_s, sample.request_id, flaky=flaky, repeated=repeated)
         if counts and not repeated:
-            legacy, _ = sides(sample)
-            status = (legacy or _BROKEN).status
-            method, _, template = sample.endpoint.partition(" ")
-            book.tally(Stratum.of(method, template, status), verdict.verdict == "mismatch", mark, sample.at_s)
+            self._tally(sample, verdict, book)
         if verdict.verdict == "mismatch" and not flaky and sample.candidate is not None:
-            what = signature(sample.endpoint, verdict)
-            slot = book.slot(what)
-            if slot is not None:
-                document = exemplar(sample, verdict, terms.storing, terms.rules.max_body_bytes)
-                book.keep(what, slot, sample.endpoint, sample.at_s, document)
+            self._show(sample, verdict, terms, book)
         kind = "flaky" if flaky else verdict.kind
         return Outcome(sample.number, sample.seam, verdict.verdict, kind)
+
+    def _tally(self, sample: Sample, verdict: Verdict, book: Book) -> None:
+        legacy, _ = sides(sample)
+        method, _, template = sample.endpoint.partition(" ")
+        stratum = Stratum.of(method, template, (legacy or _BROKEN).status)
+        book.tally(stratum, verdict.verdict == "mismatch", self._fingerprint(sample), sample.at_s)
+
+    def _show(self, sample: Sample, verdict: Verdict, terms: Terms, book: Book) -> None:
+        """Keep it as an exemplar, where one is wanted. It counts already, whatever becomes of this."""
+        what = signature(sample.endpoint, verdict)
+        slot = book.slot(what)
+        if slot is None:
+            return
+        try:
+            document = exemplar(sample, verdict, terms.storing, terms.rules.max_body_bytes)
+        except Exception as error:
+            log.error("a sample of %s cannot be shown: %r", sample.endpoint, error)
+        else:
+            book.keep(what, slot, sample.endpoint, sample.at_s, document)
 
     def _learn(self, sample: Sample, verdict: Verdict, terms: Terms, book: Book, flaky: bool) -> None:
         """What the second control tells, and how long each took."""
         second = sample.second
         if sample.served == "legacy" and sample.served_s is not None:
             book.served_s.append(sample.served_s)
-        if second is None or not verdict.counts:
-            return
+        if second is None or not verdict.counts or verdict.kind == "compare_error":
+            return  # what could not be compared once is not tried twice more
         varied = differing(varying(sample.ask, sample.control, second, terms.rules))
         strayed = {one.path for one in _raw(sample, terms) if one.severity != "note"}
         noise = EndpointNoise().observe(varied, strayed)
@@ -266,26 +291,27 @@ class Judge:
         log.error("a sample of %s could not be judged: %r", sample.endpoint, error)
         found = Difference("*", "compare_error", "mismatch", 1, None, None)
         verdict = Verdict("mismatch", True, "compare_error", (found,), ("*",))
-        book = self._book(sample, terms)
-        book.settle(sample.endpoint, verdict, sample.at_s, sample.request_id)
-        method, _, template = sample.endpoint.partition(" ")
-        stratum = Stratum.of(method, template, sample.control.status)
-        book.tally(stratum, True, self._fingerprint(sample), sample.at_s)
+        try:
+            book = self._book(sample, terms)
+            book.settle(sample.endpoint, verdict, sample.at_s, sample.request_id)
+            self._tally(sample, verdict, book)
+        except Exception as further:
+            log.error("a sample of %s could not be counted: %r", sample.endpoint, further)
         return Outcome(sample.number, sample.seam, "mismatch", "compare_error")
 
-    def _wait(self, sample: Sample, verdict: Verdict, terms: Terms) -> None:
-        waiting = Waiting(sample, verdict, terms, self._clock())
-        self._waiting[sample.number] = waiting
+    def _wait(self, waiting: Waiting) -> None:
+        self._waiting[waiting.sample.number] = waiting
         self._waiting_bytes += waiting.size
 
     def _book(self, sample: Sample, terms: Terms) -> Book:
-        """Of the epoch that rules and versions make. Who did not answer is taken to have the version it had."""
+        """Of the epoch that rules and versions make. Who failed, or does not name its version on this answer, is taken
+        to have the one it had: an error page or a file that was sent by somebody in front is no other version."""
         if terms.version_header is None:
             return self._ledger.book(sample.seam, sample.mark, ("", ""))
         current = self._ledger.current(sample.seam)
-        last = ("", "") if current is None or current.mark != sample.mark else current.versions
+        last = ("", "") if current is None else current.versions
         legacy, extracted = (
-            last[at] if answer is None or answer.status >= 500 else _version(answer, terms.version_header)
+            last[at] if answer is None or answer.status >= 500 else _version(answer, terms.version_header) or last[at]
             for at, answer in enumerate(sides(sample))
         )
         return self._ledger.book(sample.seam, sample.mark, (legacy, extracted))
@@ -294,8 +320,13 @@ class Judge:
         path, query = split_target(sample.ask.target)
         return fingerprint(self._ledger.key, sample.ask.method, path, query or b"", sample.body, sample.subject)
 
-    def _cap(self, seam: str) -> HourlyCap:
-        return self._caps.setdefault(seam, HourlyCap())
+    def _cap(self, book: Book) -> HourlyCap:
+        """Of the epoch that is being gathered: what counted in another does not stand in the way."""
+        epoch, cap = self._caps.get(book.seam, ("", None))
+        if cap is None or (epoch != book.epoch and book is self._ledger.current(book.seam)):
+            cap = HourlyCap()
+            self._caps[book.seam] = book.epoch, cap
+        return cap
 
 
 def _terms(options: Mapping[str, Any], key: bytes) -> Terms:
@@ -323,6 +354,11 @@ def _terms(options: Mapping[str, Any], key: bytes) -> Terms:
 def _version(answer: Answer, header: bytes) -> str:
     value = next((value for name, value in answer.headers if name.lower() == header), b"")
     return "".join(sign for sign in value.decode("latin-1") if " " <= sign <= "~")[:_LONGEST_VERSION]
+
+
+def _is_confirmed(sample: Sample, verdict: Verdict) -> bool:
+    """Whether it is asked again before it counts. What breaks the comparer would only break it again."""
+    return sample.ask.method in _CONFIRMED and verdict.kind != "compare_error"
 
 
 def _differs(verdict: Verdict) -> bool:
