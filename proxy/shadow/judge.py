@@ -288,7 +288,7 @@ class Judge:
             book.time(sample.endpoint, served_s, second_s, candidate_s, limit_s)
 
     def _botched(self, sample: Sample, terms: Terms, error: Exception) -> Outcome:
-        log.error("a sample of %s could not be judged: %r", sample.endpoint, error)
+        log.error("a sample of %s could not be judged: %s", sample.endpoint, type(error).__name__)
         found = Difference("*", "compare_error", "mismatch", 1, None, None)
         verdict = Verdict("mismatch", True, "compare_error", (found,), ("*",))
         try:

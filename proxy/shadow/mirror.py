@@ -357,6 +357,9 @@ class Mirror:
         return {name: (len(seam.queue), seam.in_flight) for name, seam in self._seams.items()}
 
     async def close(self) -> None:
+        """What waits is not asked any more."""
+        for seam in self._seams.values():
+            seam.queue.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
