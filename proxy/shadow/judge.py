@@ -22,7 +22,7 @@ from proxy.shadow.difference import Difference, Verdict, uncounted
 from proxy.shadow.evidence import Evidence, Policy, Stratum, Waiver, assess
 from proxy.shadow.exemplar import exemplar, sides
 from proxy.shadow.fingerprint import HourlyCap, fingerprint
-from proxy.shadow.latency import tail_limit_s
+from proxy.shadow.latency import SLACK_S, tail_limit_s
 from proxy.shadow.ledger import Ledger
 from proxy.shadow.noise import EndpointNoise, Flaky, after_resend
 from proxy.shadow.redact import Storing
@@ -218,15 +218,17 @@ class Judge:
     def _compared(
         self, sample: Sample, control: Answer, candidate: Answer, second: Answer | None, terms: Terms, book: Book
     ) -> Verdict:
-        """Where the extracted side served and one of both failed, legacy's answer goes first all the same: whose
+        """Where the extracted side served and their status differs, legacy's answer goes first all the same: whose
         failure it is does not depend on who served. A second control that failed excuses no candidate that fails."""
         noisy = book.noise(sample.endpoint, sample.served).noisy
-        if sample.served == "extracted" and max(control.status, candidate.status) >= 500:
+        if sample.served == "extracted" and control.status != candidate.status:
             return _turned(compare(sample.ask, candidate, control, terms.rules, None, noisy))
         if second is not None and second.status >= 500 > control.status:
             second = None
         verdict = compare(sample.ask, control, candidate, terms.rules, second, noisy)
-        if second is not None and _differs(verdict) and second.status == candidate.status:
+        if second is None or verdict.kind == "compare_error":
+            return verdict
+        if _differs(verdict) and second.status == candidate.status:
             other = compare(sample.ask, second, candidate, terms.rules, None, noisy)
             if other.verdict == "match":  # equal to either control is a match
                 return other
@@ -261,7 +263,7 @@ class Judge:
         try:
             document = exemplar(sample, verdict, terms.storing, terms.rules.max_body_bytes)
         except Exception as error:
-            log.error("a sample of %s cannot be shown: %r", sample.endpoint, error)
+            log.error("a sample of %s cannot be shown: %s", sample.endpoint, type(error).__name__)
         else:
             book.keep(what, slot, sample.endpoint, sample.at_s, document)
 
@@ -272,6 +274,8 @@ class Judge:
             book.served_s.append(sample.served_s)
         if second is None or not verdict.counts or verdict.kind == "compare_error":
             return  # what could not be compared once is not tried twice more
+        if second.status >= 500:
+            return  # an outage, and nothing that a rule could excuse
         varied = differing(varying(sample.ask, sample.control, second, terms.rules))
         strayed = {one.path for one in _raw(sample, terms) if one.severity != "note"}
         noise = EndpointNoise().observe(varied, strayed)
@@ -282,7 +286,8 @@ class Judge:
         times = sample.served_s, sample.second_s, sample.candidate_s
         if sample.served == "legacy" and None not in times and len(book.served_s) >= _ENOUGH_TIMES:
             ordered = sorted(book.served_s)
-            limit_s = tail_limit_s(ordered[int(0.95 * (len(ordered) - 1))])
+            p95_s = ordered[int(0.95 * (len(ordered) - 1))]
+            limit_s = tail_limit_s(p95_s, p95_s + SLACK_S)  # nobody promised less than what is noticed
             served_s, second_s, candidate_s = times
             assert served_s is not None and second_s is not None and candidate_s is not None
             book.time(sample.endpoint, served_s, second_s, candidate_s, limit_s)
@@ -296,7 +301,7 @@ class Judge:
             book.settle(sample.endpoint, verdict, sample.at_s, sample.request_id)
             self._tally(sample, verdict, book)
         except Exception as further:
-            log.error("a sample of %s could not be counted: %r", sample.endpoint, further)
+            log.error("a sample of %s could not be counted: %s", sample.endpoint, type(further).__name__)
         return Outcome(sample.number, sample.seam, "mismatch", "compare_error")
 
     def _wait(self, waiting: Waiting) -> None:

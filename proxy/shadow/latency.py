@@ -14,7 +14,9 @@ from proxy.shadow.interval import median_ranks
 from proxy.shadow.sequential import Counts, Paired, Sprt
 
 _RATIO = 1.2
-_SLACK_S = 0.02
+
+SLACK_S: Final = 0.02
+"""What nobody notices."""
 
 TAIL: Final = Sprt(p0=0.07, p1=0.05)
 """A twentieth of the control's own answers lie beyond its 95th percentile; two in a hundred more are tolerated. About
@@ -23,7 +25,7 @@ TAIL: Final = Sprt(p0=0.07, p1=0.05)
 
 def slower(this_s: float, other_s: float) -> bool:
     """By more than a fifth and by more than 20 ms."""
-    return this_s > max(_RATIO * other_s, other_s + _SLACK_S)
+    return this_s > max(_RATIO * other_s, other_s + SLACK_S)
 
 
 def tail_limit_s(legacy_p95_s: float, slo_s: float = 0.0) -> float:

@@ -206,7 +206,9 @@ class Worker:
                 if len(text) > MAX_FRAME_BYTES:
                     raise ValueError(f"{len(text)} bytes are more than a frame takes")
             except Exception as error:
-                log.error("a report cannot be made: %s", error)
+                log.error(
+                    "a report cannot be made: %s", error if isinstance(error, LedgerError) else type(error).__name__
+                )
             else:
                 self._send(text)
 
@@ -226,8 +228,8 @@ class Worker:
 
 @contextlib.contextmanager
 def _limited() -> Iterator[None]:
-    """Raises TooSlow into what runs, where the comparer makes a finding of it."""
-    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    """Raises TooSlow into what runs, where the comparer makes a finding of it; and again if the rest takes long too."""
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS, MOST_SECONDS)
     try:
         yield
     finally:
