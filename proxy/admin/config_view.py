@@ -16,6 +16,11 @@ def config_document(settings: Settings) -> dict[str, Any]:
         document["admin"]["token"] = MASK
     if settings.telemetry.webhook is not None:
         document["telemetry"]["webhook"]["url"] = MASK  # chat systems put the key into the path
+    for name, key in settings.auth.api_keys.keys.items():
+        if key.sha256:
+            document["auth"]["api_keys"]["keys"][name]["sha256"] = MASK
+    if (url := settings.rate_limits.redis_url) is not None:
+        document["rate_limits"]["store"] = _without_password(url)
     for name, upstream in settings.upstreams.items():
         if upstream.discovery is not None and upstream.discovery.token:
             document["upstreams"][name]["endpoints"]["token"] = MASK
@@ -27,6 +32,14 @@ def config_document(settings: Settings) -> dict[str, Any]:
             if route.fallback is not None:
                 shown["fallback"] = _fallback(seam, route.fallback)
     return document
+
+
+def _without_password(url: str) -> str:
+    """A user without a password may be one that was written in the wrong place."""
+    scheme, _, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return f"{scheme}://{name + colon if colon else ''}{MASK if at else ''}{at}{place}"
 
 
 def _declared(seam: SeamConfig) -> dict[str, Any]:

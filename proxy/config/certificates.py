@@ -53,7 +53,8 @@ def _ca(upstream: UpstreamConfig) -> str | None:
     return None if upstream.tls is None else upstream.tls.ca
 
 
-def _read(at: str, path: Path) -> str | Finding:
+def read(at: str, path: Path) -> str | Finding:
+    """The text of a file that the key at `at` names, all but ASCII as `?`; or why it has none."""
     try:
         if path.exists() and not path.is_file():
             return Finding(at, "FIG121", f"cannot read {path}: not a regular file")
@@ -64,7 +65,7 @@ def _read(at: str, path: Path) -> str | Finding:
 
 
 def _authorities(at: str, path: Path) -> Iterator[Finding]:
-    text = _read(at, path)
+    text = read(at, path)
     if isinstance(text, Finding):
         yield text
     elif not _is_certificate(text):
@@ -90,7 +91,7 @@ def _client(text: str) -> ssl.SSLContext:
 
 def _server(certificate: Path, key: Path) -> Iterator[Finding]:
     at, at_key = "server.tls.certificate", "server.tls.key"
-    text, secret = _read(at, certificate), _read(at_key, key)
+    text, secret = read(at, certificate), read(at_key, key)
     for finding in (text, secret):
         if isinstance(finding, Finding):
             yield finding

@@ -28,6 +28,13 @@ class Finding:
         return any(above in broken for path in (self.path, *self.needs) for above in lineage(path))
 
 
+def twice(path: str, code: str, values: tuple[object, ...]) -> Iterator[Finding]:
+    """One finding for each value of the list at `path` that stands there again."""
+    for i, value in enumerate(values):
+        if (first := values.index(value)) != i:
+            yield Finding(f"{path}[{i}]", code, f"`{value}` stands here twice: remove one", needs=(f"{path}[{first}]",))
+
+
 def lineage(path: str) -> Iterator[str]:
     """The path itself, then everything that it lies in, nearest first."""
     yield path

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from proxy.config import certificates, include, syntax
+from proxy.config import certificates, door, include, key_files, syntax
 from proxy.config.document import Document, Interpolated, Site, read
 from proxy.config.finding import Finding, lineage, printable
 from proxy.config.interpolate import Interpolation
@@ -32,8 +32,8 @@ _FLAG_STORE = "sqlite:var/fig.db"
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """Settings that can be used. `sources` maps dotted paths to `FILE:LINE`; `files` are all that took part, secret
-    files and certificates included; `warnings` are the problems that leave a configuration usable. `digest` is equal
-    for equal settings, however they are written down."""
+    files, certificates and keys included; `warnings` are the problems that leave a configuration usable. `digest` is
+    equal for equal settings, however they are written down."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -292,18 +292,30 @@ def _examine(draft: _Draft, checks: Sequence[Check], order: Callable[[Problem], 
     settings, findings, void = shape(draft.data, draft.broken, draft.interpolated)
     if draft.incomplete:
         void.add("include")
-    found = chain(validate(settings), certificates.check(settings, draft.folder))
+    found = chain(
+        validate(settings),
+        certificates.check(settings, draft.folder),
+        key_files.check(settings, draft.folder),
+        door.clear_text(settings.rate_limits, _written(draft, "rate_limits.store")),
+    )
     findings += [finding for finding in found if not finding.follows_from(void)]
     findings += _foreign(settings, checks, findings, void)
     reported = dict.fromkeys([*draft.problems, *map(draft.problem, findings)])
     problems = tuple(sorted(reported, key=order))
-    files = tuple(dict.fromkeys([*draft.files, *certificates.files(settings, draft.folder)]))
+    named = (*certificates.files(settings, draft.folder), *key_files.files(settings, draft.folder))
+    files = tuple(dict.fromkeys([*draft.files, *named]))
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems, files)
     sources = {path: site.source for path, site in draft.sites.items()}
     settings = _resolved(settings, draft.folder)
     digest = blake2b(settings.model_dump_json().encode(), digest_size=6).hexdigest()
     return Loaded(settings, sources, files, problems, digest)
+
+
+def _written(draft: _Draft, path: str) -> str | None:
+    """A value as it stands in the file, where it holds `${...}`."""
+    interpolated = draft.interpolated.get(path)
+    return None if interpolated is None else interpolated.expression
 
 
 def _resolved(settings: Settings, folder: Path) -> Settings:
@@ -314,7 +326,7 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         for name, seam in settings.seams.items()
     }
     settings = settings.model_copy(update={"store": store, "seams": seams})
-    return certificates.resolved(settings, folder)
+    return key_files.resolved(certificates.resolved(settings, folder), folder)
 
 
 def _foreign(

@@ -6,6 +6,7 @@ What a value means beside other values is judged in `validate`. Lengths of time 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
@@ -27,6 +28,11 @@ CredentialsWord = Literal["pass", "drop"]
 WritesLevel = Literal["read_posts"]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Rate = Annotated[float, Field(gt=0)]
+Mode = Literal["enforce", "observe"]
+OnLimitsError = Literal["allow", "deny", "local"]
+
+MAX_WINDOW_S = 31 * 86400
+"""Longest window of a rate limit, and longest time in which its burst must be back: stores keep no state beyond it."""
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 
@@ -60,6 +66,13 @@ class Model(BaseModel):
     """Frozen, and closed: an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def chosen(self, *keys: str) -> Iterator[str]:
+        """Those of the keys whose value is not the default: that a key was written cannot be told from the model, and
+        what `GET /api/config` shows has every key and must load again."""
+        for key in keys:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                yield key
 
 
 class Limits(Model):
@@ -522,6 +535,221 @@ class Shadow(Model):
     gate: ShadowGate = Field(default=ShadowGate(), description="When the evidence says READY")
 
 
+# The door: who may come in, how often, and from where
+
+
+def _listed(value: Any) -> Any:
+    """One text is short for a list of it."""
+    return (value,) if isinstance(value, str) else value
+
+
+OneOrMore = Annotated[
+    Annotated[tuple[str, ...], Field(min_length=1)],
+    BeforeValidator(_listed, json_schema_input_type=str | Annotated[tuple[str, ...], Field(min_length=1)]),
+]
+
+
+class Issuer(Model):
+    """Its keys come from exactly one of `jwks_url`, `jwks_file` and `key_file`; of HMAC from `jwks_file` only."""
+
+    issuer: str = Field(description="Value of `iss` in its tokens, exact", examples=["https://id.shop.example"])
+    audience: OneOrMore = Field(
+        description="One of these values must stand in `aud`: a text, or a list", examples=["shop"]
+    )
+    jwks_url: str | None = Field(
+        default=None,
+        description="Where its keys are published, https://; http:// on a loopback address only",
+        examples=["https://id.shop.example/jwks.json"],
+    )
+    jwks_file: str | None = Field(
+        default=None, description="JSON file of a key set (RFC 7517), from this file's folder", examples=["keys.json"]
+    )
+    key_file: str | None = Field(
+        default=None, description="PEM file of its one public key, from this file's folder", examples=["issuer.pem"]
+    )
+    algorithms: tuple[str, ...] = Field(
+        default=("RS256", "ES256"),
+        min_length=1,
+        description="Signature algorithms that are accepted: HMAC, or those of public keys, never both",
+        examples=[["RS256", "ES256"]],
+    )
+    leeway_s: Annotated[float, Field(ge=0, le=300)] = Field(
+        default=30, description="Seconds that `exp` and `nbf` may be off, 0 to 300"
+    )
+    refresh_s: Seconds = Field(
+        default=300, description="Seconds after which keys are fetched again: the longest life of a withdrawn key"
+    )
+    timeout_s: Seconds = Field(default=5, description="Seconds that one fetch may take; at most `refresh_s`")
+    cooldown_s: Seconds = Field(
+        default=10, description="Seconds between two fetches for keys that are not known; at most `refresh_s`"
+    )
+    stale_s: Span = Field(
+        default=3600, description="Seconds for which old keys are used beyond `refresh_s` while fetches fail"
+    )
+    scope_claim: str = Field(
+        default="scope",
+        description="Claim that holds the scopes, as a text with spaces between or as a list",
+        examples=["scp"],
+    )
+
+
+class Identity(Model):
+    """Headers that fig sets for upstreams. Whatever a client sends under these names is stripped."""
+
+    subject: str | None = Field(
+        default=None, description="Header with the verified subject; without it none", examples=["x-user-id"]
+    )
+    scopes: str | None = Field(
+        default=None,
+        description="Header with the verified scopes, spaces between them; without it none",
+        examples=["x-user-scopes"],
+    )
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.subject, self.scopes) if name is not None)
+
+
+class Limit(Model):
+    """In t seconds at most `capacity` + floor(t * `requests` / `window_s`) pass."""
+
+    name: str = Field(description="What it is called in headers and metrics", examples=["per-user"])
+    requests: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        description="Requests that come free in each `window_s`; 0 blocks everything", examples=[100]
+    )
+    window_s: Annotated[float, Field(gt=0, le=MAX_WINDOW_S)] = Field(
+        description="Length of the window in seconds, at most 31 days", examples=[60]
+    )
+    burst: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = Field(
+        default=None, description="Requests that may come at once; null is as many as `requests`", examples=[100]
+    )
+    mode: Mode = Field(default="enforce", description="observe: count what would be refused, and refuse nothing")
+
+    @property
+    def capacity(self) -> int:
+        """Requests that may come at once."""
+        return self.requests if self.burst is None else self.burst
+
+
+class RateLimit(Limit):
+    by: str = Field(
+        default="client_ip",
+        description="Whose requests are counted together: jwt.CLAIM, api_key, header.NAME, cookie.NAME, path.NAME,"
+        " client_ip, or route for everybody's",
+        examples=["jwt.sub", "client_ip"],
+    )
+
+
+class ApiKey(Model):
+    sha256: str = Field(
+        repr=False,
+        description="SHA-256 of the key, 64 hex digits, as `fig key new` prints it",
+        examples=["${file:/run/secrets/partner_a.sha256}"],
+    )
+    scopes: tuple[str, ...] = Field(default=(), description="Scopes that it has", examples=[["catalog:read"]])
+    rate_limit: tuple[Limit, ...] = Field(
+        default=(),
+        description="Limits of this key over all seams, beside theirs",
+        examples=[[{"name": "daily", "requests": 10000, "window_s": 86400}]],
+    )
+
+    @property
+    def digest(self) -> bytes:
+        """The hash, 32 bytes. Raises ValueError where it is none, which validation refuses."""
+        return bytes.fromhex(self.sha256)
+
+
+class ApiKeys(Model):
+    header: str = Field(default="x-api-key", description="Header that carries a key", examples=["x-api-key"])
+    keys: dict[str, ApiKey] = Field(
+        default={},
+        description="Keys by the name of whoever has them; the name is the subject",
+        examples=[{"partner-a": {"sha256": "${file:/run/secrets/partner_a.sha256}"}}],
+    )
+
+
+class Auth(Model):
+    issuers: dict[str, Issuer] = Field(default={}, description="Who may issue tokens (JWT), by name")
+    identity: Identity = Field(default=Identity(), description="What upstreams are told of who comes")
+    api_keys: ApiKeys = Field(default=ApiKeys(), description="Keys that are let in without a token")
+
+
+class RateLimits(Model):
+    store: str = Field(
+        default="memory",
+        repr=False,
+        description="Where buckets are kept: memory, each process its own; or redis://… for all of them together",
+        examples=["memory", "redis://:${file:/run/secrets/redis}@10.0.0.9:6379/0"],
+    )
+    timeout_s: Seconds = Field(default=0.05, description="Longest time in seconds that a request waits for Redis")
+    on_error: OnLimitsError = Field(
+        default="local",
+        description="While Redis fails: allow everything, deny everything, or local: each process applies the whole"
+        " limit by itself",
+    )
+
+    @property
+    def redis_url(self) -> str | None:
+        """None where the store is memory. It may hold a password."""
+        return self.store if self.store.startswith(("redis://", "rediss://")) else None
+
+
+class AuthRule(Model):
+    """Where it stands, nobody comes in without a token of one of `issuers` or one of `api_keys`."""
+
+    issuers: tuple[str, ...] = Field(default=(), description="Issuers whose tokens are taken", examples=[["shop"]])
+    api_keys: tuple[str, ...] = Field(default=(), description="API keys that are taken", examples=[["partner-a"]])
+    all_scopes: tuple[str, ...] = Field(
+        default=(), description="Scopes that are all needed, else 403", examples=[["catalog:read"]]
+    )
+    any_scope: tuple[str, ...] = Field(
+        default=(),
+        description="Scopes of which one is needed, else 403; empty: none is",
+        examples=[["catalog:write", "admin"]],
+    )
+    mode: Mode = Field(default="enforce", description="observe: count who would be refused, and refuse nobody")
+
+
+class Cors(Model):
+    """Answered at the gateway (Fetch, 3.2)."""
+
+    allow_origins: tuple[str, ...] = Field(
+        min_length=1,
+        description="Origins whose pages may read the answers, exact; or * for all",
+        examples=[["https://shop.example"]],
+    )
+    allow_methods: tuple[str, ...] = Field(
+        default=("GET", "HEAD", "POST"),
+        description="Methods that they may use; or *",
+        examples=[["GET", "POST", "DELETE"]],
+    )
+    allow_headers: tuple[str, ...] = Field(
+        default=(),
+        description="Request headers that they may set beside the safe ones; or *, which leaves authorization out",
+        examples=[["authorization", "content-type"]],
+    )
+    expose_headers: tuple[str, ...] = Field(
+        default=(),
+        description="Response headers that they may read beside the safe ones; or *",
+        examples=[["x-total-count"]],
+    )
+    allow_credentials: bool = Field(default=False, description="Whether cookies and credentials may go along")
+    max_age_s: Annotated[int, Field(ge=0, le=86400)] = Field(
+        default=600, description="Seconds for which a browser may remember the answer to its preflight"
+    )
+
+
+class Access(Model):
+    """`deny` wins over `allow`."""
+
+    allow: tuple[str, ...] = Field(
+        default=(), description="Networks of clients that may come in; empty is all", examples=[["10.0.0.0/8"]]
+    )
+    deny: tuple[str, ...] = Field(
+        default=(), description="Networks of clients that may not", examples=[["10.66.0.0/16"]]
+    )
+
+
 class RouteConfig(Model):
     path: str = Field(
         description="Path pattern: literal segments, {name} or * for one segment, ** at the end for the rest",
@@ -552,6 +780,17 @@ class RouteConfig(Model):
     )
     max_body_bytes: int | None = Field(
         default=None, ge=0, description="Longest request body in bytes on this route; null is the server's limit"
+    )
+    auth: AuthRule | None = Field(
+        default=None, description="Replaces the seam's auth for this route", examples=[{"issuers": ["shop"]}]
+    )
+    rate_limit: tuple[RateLimit, ...] | None = Field(
+        default=None,
+        description="Replaces the seam's limits for this route, which has buckets of its own then; [] is no limit",
+        examples=[[{"name": "search", "requests": 10, "window_s": 1}]],
+    )
+    access: Access | None = Field(
+        default=None, description="Replaces the seam's access for this route", examples=[{"allow": ["10.0.0.0/8"]}]
     )
 
 
@@ -616,6 +855,34 @@ class SeamConfig(Model):
         " stage shadow, with the defaults",
         examples=[{"sample_percent": 10}],
     )
+    auth: AuthRule | None = Field(
+        default=None,
+        description="Who may come in; without it everybody",
+        examples=[{"issuers": ["shop"], "all_scopes": ["catalog:read"]}],
+    )
+    rate_limit: tuple[RateLimit, ...] = Field(
+        default=(),
+        description="How often; every one of these limits must let a request through",
+        examples=[[{"name": "per-user", "requests": 100, "window_s": 60, "by": "jwt.sub"}]],
+    )
+    cors: Cors | None = Field(
+        default=None,
+        description="Which web pages of other origins may ask; without it preflights go upstream like any request",
+        examples=[{"allow_origins": ["https://shop.example"]}],
+    )
+    access: Access | None = Field(
+        default=None, description="From which networks; without it from all", examples=[{"allow": ["10.0.0.0/8"]}]
+    )
+
+    def auth_of(self, route: RouteConfig) -> AuthRule | None:
+        """What is asked of a request on one of its routes; None is nothing."""
+        return self.auth if route.auth is None else route.auth
+
+    def limits_of(self, route: RouteConfig) -> tuple[RateLimit, ...]:
+        return self.rate_limit if route.rate_limit is None else route.rate_limit
+
+    def access_of(self, route: RouteConfig) -> Access | None:
+        return self.access if route.access is None else route.access
 
     @property
     def declared_stage(self) -> Stage:
@@ -638,7 +905,7 @@ class SeamConfig(Model):
 
 class Settings(Model):
     """A whole configuration. As `load` returns it, every seam's `legacy` is a name, `store` is
-    `memory:` or `sqlite:` with an absolute path, and paths of certificates are absolute."""
+    `memory:` or `sqlite:` with an absolute path, and paths of certificates and keys are absolute."""
 
     version: Literal[1] = Field(description="Version of this file format", examples=[1])
     include: tuple[str, ...] = Field(
@@ -654,6 +921,8 @@ class Settings(Model):
     telemetry: Telemetry = Field(
         default=Telemetry(), description="What is written about requests, and who is told of events"
     )
+    auth: Auth = Field(default=Auth(), description="Who is known: issuers of tokens, and API keys")
+    rate_limits: RateLimits = Field(default=RateLimits(), description="Where the buckets of rate limits are kept")
     upstreams: dict[str, UpstreamConfig] = Field(default={}, description="Named places that requests go to")
     default: str | None = Field(
         default=None,

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel
-
 from proxy.config import syntax
-from proxy.config.finding import Finding
+from proxy.config.finding import Finding, twice
 from proxy.config.model import (
     Breaker,
     Discovery,
@@ -52,11 +50,11 @@ def check_webhook(path: str, webhook: Webhook) -> Iterator[Finding]:
 
 def _bulkhead(path: str, upstream: UpstreamConfig) -> Iterator[Finding]:
     if upstream.max_in_flight is None:
-        for key in _chosen(upstream, "max_queue", "queue_s"):
+        for key in upstream.chosen("max_queue", "queue_s"):
             message = f"`{key}` has no meaning without `max_in_flight`: add that, or remove it"
             yield Finding(f"{path}.{key}", "FIG131", message, needs=(f"{path}.max_in_flight",), at_key=True)
     elif upstream.max_queue == 0:
-        for key in _chosen(upstream, "queue_s"):
+        for key in upstream.chosen("queue_s"):
             message = f"`{key}` has no meaning with `max_queue: 0`, where nobody waits: remove one of them"
             yield Finding(f"{path}.{key}", "FIG131", message, needs=(f"{path}.max_queue",), at_key=True)
 
@@ -78,7 +76,7 @@ def _discovery(path: str, discovery: Discovery) -> Iterator[Finding]:
         return
     if discovery.dns is not None:
         yield from _named(f"{path}.dns", "FIG111", syntax.endpoint_problem(discovery.dns))
-        for key in _chosen(discovery, "service", "token", "scheme"):
+        for key in discovery.chosen("service", "token", "scheme"):
             message = f"`{key}` belongs to a registry and has no meaning beside `dns`: remove it"
             yield Finding(f"{path}.{key}", "FIG133", message, needs=(f"{path}.dns",), at_key=True)
         return
@@ -141,7 +139,7 @@ def _idle(holder: _Holder, key: str) -> Iterator[Finding]:
 def _breaker(holder: _Holder, key: str, breaker: Breaker, side: Side) -> Iterator[Finding]:
     path = f"{holder.path}.{key}"
     yield from _numbers(path, breaker)
-    yield from _twice(f"{path}.status", "FIG231", breaker.status)
+    yield from twice(f"{path}.status", "FIG231", breaker.status)
     name, says_so = holder.upstream(side)
     upstream = holder.settings.upstreams.get(name)
     if breaker.slow_call_s is not None and upstream is not None:
@@ -168,7 +166,7 @@ def _numbers(path: str, breaker: Breaker) -> Iterator[Finding]:
         message = f"`open_max_s` {breaker.open_max_s:g} is below `open_s` {breaker.open_s:g}: raise it, or remove it"
         yield Finding(f"{path}.open_max_s", "FIG231", message, needs=(f"{path}.open_s",))
     if breaker.failures is not None and breaker.slow_ratio is None:
-        for key in _chosen(breaker, "min_requests"):
+        for key in breaker.chosen("min_requests"):
             message = f"`{key}` counts only with `failures: null` or `slow_ratio`: remove it, or write one of those"
             needs = tuple(f"{path}.{name}" for name in ("failures", "slow_ratio"))
             yield Finding(f"{path}.{key}", "FIG217", message, "warning", needs, at_key=True)
@@ -179,11 +177,11 @@ def _retry(path: str, retry: Retry) -> Iterator[Finding]:
         message = f"`retries` is {retry.retries} but `on` and `status` are empty: name what is tried again, or write 0"
         yield Finding(f"{path}.retries", "FIG232", message, needs=(f"{path}.on", f"{path}.status"))
     if not retry.status:
-        for key in _chosen(retry, "retry_after_max_s"):
+        for key in retry.chosen("retry_after_max_s"):
             message = f"`{key}` counts only for answers in `status`: remove it, or write for example `status: [503]`"
             yield Finding(f"{path}.{key}", "FIG217", message, "warning", (f"{path}.status",), at_key=True)
-    yield from _twice(f"{path}.on", "FIG232", retry.on)
-    yield from _twice(f"{path}.status", "FIG232", retry.status)
+    yield from twice(f"{path}.on", "FIG232", retry.on)
+    yield from twice(f"{path}.status", "FIG232", retry.status)
     if retry.idempotent_header is not None:
         problem = syntax.repeatable_header_problem(retry.idempotent_header)
         yield from _named(f"{path}.idempotent_header", "FIG232", problem)
@@ -195,13 +193,13 @@ def _fallback(holder: _Holder, fallback: Fallback) -> Iterator[Finding]:
         message = f"`to: {fallback.to}` and `static` contradict each other: remove one"
         yield Finding(path, "FIG233", message, needs=(f"{path}.to", f"{path}.static"))
     elif fallback.to == "none":
-        for key in _chosen(fallback, "status", "max_in_flight"):
+        for key in fallback.chosen("status", "max_in_flight"):
             message = f"`{key}` has no meaning with `to: none`: remove it"
             yield Finding(f"{path}.{key}", "FIG233", message, needs=(f"{path}.to",), at_key=True)
     if fallback.to == "legacy" and holder.seam.declared_stage == "retired":
         message = "stage retired never calls legacy: write `fallback: none`, or a `static` answer"
         yield Finding(path, "FIG233", message, needs=(f"{path}.to", f"{holder.seam_path}.stage"))
-    yield from _twice(f"{path}.status", "FIG233", fallback.status)
+    yield from twice(f"{path}.status", "FIG233", fallback.status)
     if fallback.static is not None:
         yield from _static(f"{path}.static", fallback.static)
 
@@ -211,19 +209,6 @@ def _static(path: str, answer: StaticAnswer) -> Iterator[Finding]:
     if answer.status in _BODYLESS and answer.body:
         message = f"an answer with status {answer.status} has no body: leave `body` out, or choose another status"
         yield Finding(f"{path}.body", "FIG233", message, needs=(f"{path}.status",))
-
-
-def _twice(path: str, code: str, values: tuple[object, ...]) -> Iterator[Finding]:
-    for i, value in enumerate(values):
-        if (first := values.index(value)) != i:
-            yield Finding(f"{path}[{i}]", code, f"`{value}` stands here twice: remove one", needs=(f"{path}[{first}]",))
-
-
-def _chosen(model: BaseModel, *keys: str) -> Iterator[str]:
-    """Those whose value is not the default: what `GET /api/config` shows has every key and must load again."""
-    for key in keys:
-        if getattr(model, key) != type(model).model_fields[key].default:
-            yield key
 
 
 def _named(path: str, code: str, problem: str | None) -> Iterator[Finding]:

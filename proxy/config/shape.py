@@ -20,8 +20,14 @@ from proxy.config.model import (
     LISTED,
     VALUES,
     WORD,
+    Access,
     Admin,
+    ApiKey,
+    ApiKeys,
+    Auth,
+    AuthRule,
     Breaker,
+    Cors,
     CredentialsWord,
     Discovery,
     Drain,
@@ -29,8 +35,13 @@ from proxy.config.model import (
     FallbackWord,
     Force,
     Health,
+    Identity,
+    Issuer,
+    Limit,
     Limits,
     Policy,
+    RateLimit,
+    RateLimits,
     Retry,
     Rewrite,
     RouteConfig,
@@ -63,6 +74,13 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "admin": Admin,
     "telemetry": Telemetry,
     "telemetry.webhook": Webhook,
+    "auth": Auth,
+    "auth.issuers.*": Issuer,
+    "auth.identity": Identity,
+    "auth.api_keys": ApiKeys,
+    "auth.api_keys.keys.*": ApiKey,
+    "auth.api_keys.keys.*.rate_limit[]": Limit,
+    "rate_limits": RateLimits,
     "upstreams.*": UpstreamConfig,
     "upstreams.*.endpoints": Discovery,
     "upstreams.*.health": Health,
@@ -75,6 +93,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "seams.*.routes[]": RouteConfig,
     "seams.*.routes[].rewrite": Rewrite,
     "seams.*.legacy_breaker": Breaker,
+    "seams.*.cors": Cors,
     "seams.*.shadow": Shadow,
     "seams.*.shadow.writes": ShadowWrites,
     "seams.*.shadow.gate": ShadowGate,
@@ -87,24 +106,35 @@ MODELS: Mapping[str, type[BaseModel]] = {
             ("retry", Retry),
             ("fallback", Fallback),
             ("fallback.static", StaticAnswer),
+            ("auth", AuthRule),
+            ("rate_limit[]", RateLimit),
+            ("access", Access),
         )
     },
 }
 """Which model reads which mapping of a file."""
 
 NOT_AVAILABLE: Mapping[str, frozenset[str]] = {
-    "": frozenset({"auth", "rate_limits", "workers"}),
+    "": frozenset({"workers"}),
     "server": frozenset({"workers"}),
     "telemetry": frozenset({"metrics", "traces"}),
-    "seams.*": frozenset({"auth", "rate_limit"}),
-    "seams.*.routes[]": frozenset({"auth", "rate_limit"}),
 }
 """Keys whose meaning is settled, but not built."""
 
+_LIMIT: Mapping[str, Any] = {"name": "", "requests": 1, "window_s": 1}
 _STAND_INS: Mapping[str, Any] = {
     "version": 1,
     "server.tls.certificate": "",
     "server.tls.key": "",
+    "auth.issuers.*.issuer": "",
+    "auth.issuers.*.audience": ("",),
+    "auth.api_keys.keys.*.sha256": "",
+    "seams.*.cors.allow_origins": ("",),
+    **{
+        f"{holder}.rate_limit[]{key}": value
+        for holder in ("auth.api_keys.keys.*", "seams.*", "seams.*.routes[]")
+        for key, value in (("", _LIMIT), *((f".{name}", value) for name, value in _LIMIT.items()))
+    },
     "telemetry.webhook.url": "",
     "upstreams.*.endpoints": ("",),
     "upstreams.*.health.path": "/",
@@ -142,6 +172,14 @@ _TAGGED = (
     ("seams.*.shadow.credentials", 4, (WORD, VALUES)),
 )
 """Keys that take alternatives: how deep they lie, and the tags of these."""
+_NAMED = (("seams",), ("upstreams",), ("auth", "issuers"), ("auth", "api_keys", "keys"))
+"""Mappings whose keys are names."""
+_SECRET = frozenset(
+    {"auth", "auth.api_keys", "auth.api_keys.keys", "auth.api_keys.keys.*", "auth.api_keys.keys.*.sha256"}
+    | {"rate_limits", "rate_limits.store"}
+)
+"""Keys whose values are never repeated where they have the wrong type: somebody may have written the secret itself."""
+_MASK = "***"
 _MAPPING_TYPES = frozenset({"model_type", "model_attributes_type", "dict_type"})
 _WHOLE_TYPES = frozenset({"int_type", "int_from_float", "int_parsing_size"})
 _RANGES = {
@@ -225,6 +263,8 @@ def _judge(
 
 def _public(loc: Loc, value: Any, interpolated: Mapping[str, Interpolated]) -> Any:
     """The value with expressions in place of what came out of them, which may be secret."""
+    if kind(loc) in _SECRET:
+        return _MASK
     secret = interpolated.get(dotted(loc))
     if secret is not None:
         return secret.expression
@@ -238,8 +278,9 @@ def _public(loc: Loc, value: Any, interpolated: Mapping[str, Interpolated]) -> A
 def kind(loc: Iterable[str | int]) -> str:
     """A path with names and positions left out: `seams.*.routes[].path`."""
     steps = list(loc)
-    if len(steps) > 1 and steps[0] in ("seams", "upstreams"):
-        steps[1] = "*"
+    for above in _NAMED:
+        if len(steps) > len(above) and tuple(steps[: len(above)]) == above:
+            steps[len(above)] = "*"
     return "".join("[]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
 
 
@@ -350,11 +391,13 @@ def _as_list(loc: Loc, value: Any, shown: str) -> str:
     examples = _examples(loc)
     if examples and type(value) is not type(examples[0][0]):
         return f": write for example {show(examples[0])}"
-    return "" if value is None or isinstance(value, dict) else f": write [{shown}]"
+    if isinstance(value, dict):
+        return ": put [ ] around it" if examples else ""
+    return "" if value is None else f": write [{shown}]"
 
 
 def _quoted(value: Any, shown: str) -> str:
-    return f': write "{shown}"' if isinstance(value, (int, float)) else ""
+    return f': write "{shown}"' if isinstance(value, (int, float)) and shown != _MASK else ""
 
 
 def _unquoted(value: Any) -> str:

@@ -1,10 +1,12 @@
 """What one value must look like by itself. Each function gives the reason why not, with its cure, or None.
 
-Knows no other key. Sources: header names and methods are tokens (RFC 9110 5.6.2), field values RFC 9110 5.5.
+Knows no other key. Sources: header names and methods are tokens (RFC 9110 5.6.2), field values RFC 9110 5.5, scopes
+RFC 6749 3.3, origins RFC 6454 6.2 and what browsers make of it (Fetch).
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 import socket
@@ -35,6 +37,16 @@ _OF_THE_MESSAGE = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer"}
     | {"transfer-encoding", "upgrade"}
 )
+_TAKEN = (
+    _EVERYWHERE
+    | _OF_THE_MESSAGE
+    | {"authorization", "date", "forwarded", "http2-settings", "origin", "proxy", "proxy-authenticate"}
+    | {"proxy-authorization", "referer", "traceparent", "tracestate", "via", "x-real-ip", "x-request-id"}
+)
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@:A-Z]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_NO_METHODS = frozenset({"CONNECT", "TRACE", "TRACK"})
 _NEVER_FORCE = frozenset({"authorization", "connection", "content-length", "cookie", "host", "transfer-encoding"})
 
 
@@ -73,7 +85,7 @@ def url_problem(key: str, url: str) -> str | None:
         return f"`{key}` has a user or password, which is refused: leave them out"
     if not re.fullmatch(r"[\x21-\x7e]+", url):
         return f"`{key}` holds spaces, control or non-ASCII characters: write them as %XX"
-    host, colon, port = authority.rpartition(":") if re.search(r":[0-9]*$", authority) else (authority, "", "")
+    host, colon, port = _port_apart(authority)
     if not _is_findable(host) or (colon and not (_is_port(port) and int(port))):
         return f"`{key}` needs a host, and a port from 1 to 65535 if any: write for example https://HOST:PORT/PATH"
     return None
@@ -84,6 +96,11 @@ def base_url_problem(key: str, url: str) -> str | None:
     if "?" in url or "#" in url:
         return f"`{key}` has a query, but paths are put behind it: leave out ? and #"
     return url_problem(key, url)
+
+
+def _port_apart(authority: str) -> tuple[str, str, str]:
+    """Host, colon, port; without a port the last two are empty."""
+    return authority.rpartition(":") if re.search(r":[0-9]*$", authority) else (authority, "", "")
 
 
 def _is_findable(host: str) -> bool:
@@ -215,6 +232,112 @@ def credential_problem(name: str, value: str) -> str | None:
     return None
 
 
+def door_header_problem(name: str, example: str) -> str | None:
+    """Of a header that says who comes: no request means anything else by it, and nothing but fig removes it."""
+    low = name.lower().replace("_", "-")
+    if low in _TAKEN or low.startswith(("x-fig-", "x-forwarded-", "content-", "sec-")):
+        return f"`{name}` says something else, or is written by fig itself: write for example {example}"
+    if "_" in name:
+        return f"`{name}` reads as `{low}` to many servers, so fig drops names with _: write {low}"
+    return header_problem(name)
+
+
+def scope_problem(scope: str) -> str | None:
+    """RFC 6749 3.3."""
+    if _SCOPE.fullmatch(scope):
+        return None
+    if " " in scope.strip() and all(map(_SCOPE.fullmatch, scope.split())):
+        return f"`{scope}` is several scopes: write [{', '.join(scope.split())}]"
+    return f'`{scope}` is not a scope: one or more visible ASCII characters, without " and \\'
+
+
+def door_name_problem(what: str, name: str) -> str | None:
+    """Of an issuer, an API key or a limit: it stands in headers, metrics and logs."""
+    if not _UPSTREAM.fullmatch(name):
+        return f"`{name}` is no name of {what}: 1 to 63 letters, digits, dots, - and _, the first a letter or digit"
+    return None
+
+
+def hash_problem(text: str) -> str | None:
+    """Of the SHA-256 of an API key. The text is never repeated, for it may be the key."""
+    if re.fullmatch(r"[0-9A-Fa-f]{64}", text):
+        if text.lower() == hashlib.sha256().hexdigest():
+            return "`sha256` is the hash of nothing: make a key and its hash with `fig key new`"
+        return None
+    if re.fullmatch(r"(?i:sha-?256)[:=-][0-9A-Fa-f]{64}", text):
+        return "`sha256` is the hash alone: leave what stands before its 64 hex digits out"
+    if re.fullmatch(r"[0-9A-Fa-f]+", text):
+        return f"`sha256` has {len(text)} hex digits, a SHA-256 hash has 64: take it from `fig key new`"
+    cure = "write its hash (`fig key new` prints both), and if it was in use make a new key"
+    return f"`sha256` looks like the key itself, which must stand in no file: {cure}"
+
+
+def jwks_url_problem(url: str) -> str | None:
+    """The text is not repeated."""
+    if problem := url_problem("jwks_url", url):
+        return problem
+    authority = re.split(r"[/?#]", url.partition("://")[2])[0]
+    host = _port_apart(authority)[0].strip("[]")
+    if url.startswith("http:") and not is_loopback(host):
+        return "`jwks_url` is http:// beyond loopback, where anyone on the way can put in keys: write https://"
+    return None
+
+
+def redis_problem(url: str) -> str | None:
+    """Of `redis://` or `rediss://`. The text is not repeated, for it may hold a password."""
+    rest = url.partition("://")[2]
+    authority, _, database = rest.partition("/")
+    host, colon, port = _port_apart(authority.rpartition("@")[2])
+    if re.search(r"[?#]", url):
+        return "`store` has a query: leave out ? and #, and write them as %3F and %23 in a password"
+    if not re.fullmatch(r"[\x21-\x7e]+", url):
+        return "`store` holds spaces, control or non-ASCII characters: write them as %XX"
+    if not _is_findable(host) or (colon and not (_is_port(port) and int(port))):
+        return "`store` needs a host, and a port from 1 to 65535 if any: write redis://HOST:6379/0"
+    if not re.fullmatch(r"[0-9]{0,5}", database):
+        return "`store` ends in the number of a database: write redis://HOST:6379/0, and / as %2F in a password"
+    return None
+
+
+def limits_store_problem(text: str) -> str | None:
+    if text in ("memory", "memory:"):
+        return None
+    if text.startswith(("redis://", "rediss://")):
+        return redis_problem(text)
+    shown = "`store`" if "@" in text else f"`{text}`"
+    hint = "" if "@" in text else did_you_mean(text.partition(":")[0], ("memory", "redis", "rediss"))
+    return f"{shown} keeps no rate limits{hint}: write memory, redis://HOST:6379/0 or rediss:// for TLS"
+
+
+def origin_problem(origin: str) -> str | None:
+    """As browsers write it into Origin; `*` is none."""
+    match = _ORIGIN.fullmatch(origin)
+    if origin == "null":
+        return "`null` is the origin of any sandboxed page, also of an attacker's: name the real origin"
+    if "*" in origin:
+        return f"`{origin}` is a pattern: name each origin, or write * alone for all"
+    if match is None or not _is_findable(match[2]) or (match[3] and not _is_port(match[3])):
+        plain = origin.lower().rstrip("/")
+        known = origin != plain and _ORIGIN.fullmatch(plain)
+        cure = plain if known else "SCHEME://HOST or SCHEME://HOST:PORT"
+        return f"`{origin}` is not an origin as browsers send it: write {cure}"
+    if match[3] and match[3] == _DEFAULT_PORTS.get(match[1]):
+        return f"browsers leave the default port out: write {match[1]}://{match[2]}"
+    return None
+
+
+def cors_method_problem(method: str) -> str | None:
+    if method.upper() in _NO_METHODS:
+        return f"no page may use `{method}`: remove it"
+    return method_problem(method)
+
+
+def exposed_header_problem(name: str) -> str | None:
+    if name.lower() in ("set-cookie", "set-cookie2"):
+        return f"no page may read `{name}`: remove it"
+    return header_problem(name)
+
+
 def media_type_problem(text: str) -> str | None:
     """RFC 9110 8.3.1; parameters are not looked into."""
     return None if _MEDIA_TYPE.fullmatch(text) else f"`{text}` is not a media type: write for example application/json"
@@ -268,14 +391,14 @@ def bucket_group_problem(group: str) -> str | None:
     return f"`bucket_group` has {size} bytes: 1 to {BUCKET_NAME_BYTES} are possible, leave it out for the seam's name"
 
 
-def selector_problem(selector: str, segments: Collection[str]) -> str | None:
-    """`segments` are the names that the seam's routes capture."""
-    if selector in ("api_key", "client_ip"):
+def selector_problem(selector: str, segments: Collection[str], also: tuple[str, ...] = ()) -> str | None:
+    """`segments` are the names that the seam's routes capture, `also` words that are possible here too."""
+    if selector in ("api_key", "client_ip", *also):
         return None
     match = _SELECTOR.fullmatch(selector)
     if match is None:
-        kinds = "jwt.CLAIM, api_key, header.NAME, cookie.NAME, path.NAME, client_ip"
-        return f"`{selector}` is not a selector{_nearest_kind(selector)}: known are {kinds}"
+        kinds = ", ".join(("jwt.CLAIM, api_key, header.NAME, cookie.NAME, path.NAME, client_ip", *also))
+        return f"`{selector}` is not a selector{_nearest_kind(selector, also)}: known are {kinds}"
     kind, name = match[1], match[2]
     if not name or (kind in ("header", "cookie") and not _TOKEN.fullmatch(name)) or name != name.strip():
         return f"`{selector}` is not a selector: `{name}` is no name of a {kind} value"
@@ -284,9 +407,9 @@ def selector_problem(selector: str, segments: Collection[str]) -> str | None:
     return None
 
 
-def _nearest_kind(selector: str) -> str:
+def _nearest_kind(selector: str, also: tuple[str, ...]) -> str:
     kind, dot, name = selector.partition(".")
-    hint = did_you_mean(kind + dot, _SELECTOR_KINDS)
+    hint = did_you_mean(kind + dot, (*_SELECTOR_KINDS, *also))
     return hint.replace(".`?", f".{name}`?") if dot and name else hint
 
 

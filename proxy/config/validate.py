@@ -2,7 +2,7 @@
 
 Codes of problems, stable; all are errors but those marked w (warning), which leave a configuration usable:
 
-    FIG001  file cannot be read                           FIG201  seam or upstream name is not legal, or reserved
+    FIG001  file cannot be read                           FIG201  name is not legal, or reserved
     FIG002  YAML syntax                                   FIG202  no legacy upstream
     FIG003  empty, or not a mapping                       FIG203  stage and percent contradict each other
     FIG004  duplicate key                                 FIG204  stage or percent without `extracted`
@@ -34,12 +34,24 @@ Codes of problems, stable; all are errors but those marked w (warning), which le
     FIG118  `tls.server_name`                             FIG245  header of a shadow call, or of a version
     FIG121  certificate, key or CA file cannot be read    FIG246  waiver
     FIG122  no PEM certificate or key in it               FIG24x  what is compared: `shadow.rule_check`
-    FIG123  key does not fit the certificate              FIG3xx  routes beside one another: `routing.table`
-  w FIG124  certificate expired or not valid yet
-    FIG131  queue without a bulkhead, or wait without a queue
-    FIG132  health probe
-    FIG133  discovery of endpoints
-    FIG135  webhook
+    FIG123  key does not fit the certificate              FIG251  unknown issuer or API key, or one twice
+  w FIG124  certificate expired or not valid yet          FIG252  `auth` that names nobody
+    FIG131  queue without a bulkhead, or wait without   w FIG253  API key that never has the scopes
+            a queue                                     w FIG254  `mode: observe` everywhere
+    FIG132  health probe                                w FIG255  open route beside one with `auth`
+    FIG133  discovery of endpoints                        FIG261  rate limit
+    FIG135  webhook                                     w FIG262  rate limit of 0
+    FIG141  where an issuer's keys are                    FIG271  CORS: origin
+    FIG142  signature algorithm                           FIG272  CORS: credentials for everybody
+    FIG143  `jwks_url`                                    FIG273  CORS: method or header
+    FIG144  fetch or cooldown longer than the refresh     FIG281  `access`
+    FIG145  issuer or audience                            FIG3xx  routes beside one another: `routing.table`
+    FIG146  file of keys that no algorithm can use
+    FIG147  header of identities or API keys
+    FIG148  hash of an API key
+    FIG151  scope
+    FIG152  store of rate limits
+  w FIG153  password in clear text
 
 Every check yields all that it finds. A finding names in `needs` the other keys that it rests on.
 """
@@ -51,7 +63,7 @@ from collections.abc import Callable, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 
-from proxy.config import resilience, shadowing, syntax
+from proxy.config import door, resilience, shadowing, syntax
 from proxy.config.finding import Finding, did_you_mean
 from proxy.config.model import (
     RouteConfig,
@@ -72,6 +84,7 @@ def validate(settings: Settings) -> Iterator[Finding]:
     """Everything that is wrong with settings whose shape is right."""
     yield from _ports(settings)
     yield from _top_level(settings)
+    yield from door.check(settings)
     for name, upstream in settings.upstreams.items():
         yield from _upstream(settings, name, upstream)
     for name, seam in settings.seams.items():
@@ -224,6 +237,7 @@ def _seam(settings: Settings, name: str, seam: SeamConfig) -> Iterator[Finding]:
     yield from _requires(settings, name, seam)
     yield from resilience.check_seam(settings, path, seam)
     yield from shadowing.check_seam(path, seam)
+    yield from door.check_seam(settings, path, seam)
     for i, route in enumerate(seam.routes):
         yield from _route(f"{path}.routes[{i}]", seam, route)
 
@@ -267,9 +281,8 @@ def _sticky(path: str, seam: SeamConfig) -> Iterator[Finding]:
         if problem := syntax.selector_problem(selector, segments):
             needs = paths if selector.startswith("path.") else ()
             yield Finding(at, "FIG212", problem, needs=needs)
-        elif selector == "api_key" or selector.startswith("jwt."):
-            message = f"`{selector}` is always absent, for authentication is not available yet"
-            yield Finding(at, "FIG213", message, "warning")
+        elif why := door.never_there(seam, seam.routes, selector):
+            yield Finding(at, "FIG213", f"{why}: remove it, or add `auth`", "warning", door.auth_keys(path, seam))
     if seam.declared_stage == "canary" and not seam.sticky_by:
         message = "canary without `sticky_by`: each request takes a side at random, so one client meets both"
         needs = (f"{path}.sticky_by", f"{path}.stage", f"{path}.percent")

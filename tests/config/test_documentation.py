@@ -22,7 +22,7 @@ def whole_examples() -> list[str]:
     return [example for example in examples if "version: 1\n" in example and "include:" not in example]
 
 
-EXAMPLES = [["monolith", "catalog"], ["catalog", "stock"], ["monolith", "payment"], ["monolith", "catalog"]]
+EXAMPLES = [["monolith", "catalog"], ["catalog", "stock"], ["monolith", "payment"], *[["monolith", "catalog"]] * 2]
 """The upstreams of each."""
 
 

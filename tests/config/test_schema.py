@@ -39,6 +39,29 @@ store: sqlite:var/fig.db
 telemetry:
   access_log: json
   webhook: {url: "${HOOK}", timeout_s: 2, retries: 3, max_queue: 100}
+auth:
+  issuers:
+    shop:
+      issuer: https://id.shop.example
+      audience: shop
+      jwks_url: https://id.shop.example/jwks.json
+      algorithms: [RS256, ES256]
+      leeway_s: 30
+      refresh_s: 300
+      timeout_s: 5
+      cooldown_s: 10
+      stale_s: 3600
+      scope_claim: scp
+    staff: {issuer: staff, audience: [shop, admin], key_file: staff.pem, jwks_file: null}
+  identity: {subject: x-user-id, scopes: x-user-scopes}
+  api_keys:
+    header: x-api-key
+    keys:
+      partner-a:
+        sha256: "${file:/run/secrets/partner_a}"
+        scopes: ["catalog:read"]
+        rate_limit: [{name: daily, requests: 10000, window_s: 86400}]
+rate_limits: {store: "redis://:${REDIS}@10.0.0.9:6379/0", timeout_s: 0.05, on_error: local}
 upstreams:
   monolith: {endpoints: ["http://127.0.0.1:8000"], timeouts: {response_s: 30}, max_in_flight: 200}
   catalog:
@@ -75,6 +98,16 @@ seams:
     breaker: {failures: 5, window_s: 10, failure_ratio: 0.5, open_s: 30, half_open_requests: 1}
     legacy_breaker: {failures: null}
     retry: {retries: 1, on: [connect, reset], budget_percent: 20}
+    auth: {issuers: [shop], api_keys: [partner-a], all_scopes: ["catalog:read"], any_scope: [], mode: enforce}
+    rate_limit: [{name: per-user, requests: 100, window_s: 60, burst: 100, by: jwt.sub, mode: enforce}]
+    cors:
+      allow_origins: [https://shop.example]
+      allow_methods: [GET]
+      allow_headers: [authorization]
+      expose_headers: [x-total-count]
+      allow_credentials: true
+      max_age_s: 600
+    access: {allow: [10.0.0.0/8], deny: [10.66.0.0/16]}
     shadow:
       sample_percent: 100
       control_percent: 10
@@ -99,7 +132,9 @@ seams:
         expires_s: 604800
         waive: [{what: GET /api/old, name: anna, reason: nobody calls it}]
   pay:
-    routes: [{path: /api/pay, fallback: legacy, breaker: {enabled: false}, retry: {retries: 0}}]
+    routes:
+      - {path: /api/pay, fallback: legacy, breaker: {enabled: false}, retry: {retries: 0}}
+      - {path: /api/refund, auth: {issuers: [staff]}, rate_limit: [], access: {allow: ["::1/128"]}}
     extracted: resolved
     fallback: {static: {status: 202, content_type: application/json, body: "{}"}}
 """)
@@ -153,6 +188,22 @@ def test_the_sample_configuration_is_valid() -> None:
         (("seams", "catalog", "shadow", "compare", "headers"), {"compar": []}),
         (("seams", "catalog", "shadow", "gate", "alpha"), 1),
         (("seams", "catalog", "shadow", "gate", "waive"), [{"what": "GET /a", "name": "anna"}]),
+        (("auth", "issuers", "shop", "audience"), []),
+        (("auth", "issuers", "shop", "audience"), 5),
+        (("auth", "issuers", "shop", "algorithms"), []),
+        (("auth", "issuers", "shop", "leeway_s"), -1),
+        (("auth", "issuers", "shop"), {"issuer": "a", "jwks_url": "https://a"}),
+        (("auth", "identity", "user"), "x-user"),
+        (("auth", "api_keys", "keys", "partner-a"), {}),
+        (("rate_limits", "on_error"), "open"),
+        (("seams", "catalog", "auth", "mode"), "off"),
+        (("seams", "catalog", "auth", "scopes"), ["a"]),
+        (("seams", "catalog", "rate_limit"), [{"name": "a", "requests": 1}]),
+        (("seams", "catalog", "rate_limit"), [{"name": "a", "requests": -1, "window_s": 1}]),
+        (("seams", "catalog", "rate_limit"), [{"name": "a", "requests": 1, "window_s": 0}]),
+        (("seams", "catalog", "cors", "allow_origins"), []),
+        (("seams", "catalog", "access", "allowed"), []),
+        (("seams", "pay", "routes"), [{"path": "/a", "cors": {"allow_origins": ["*"]}}]),
         (("seams", "catalog", "percent"), 101),
         (("seams", "catalog", "stage"), "canery"),
         (("seams", "catalog", "rewrite"), {"strip": "/a"}),
