@@ -68,7 +68,7 @@ def children(process: subprocess.Popen[str]) -> dict[str, int]:
 
 
 def test_a_seam_goes_there_and_back_and_every_promise_holds(ports: dict[str, int]) -> None:
-    with demo(ports, "--step-seconds", "1") as process:
+    with demo(ports, "--step-seconds", "0.7") as process:
         output, errors = process.communicate(timeout=90)
     assert (process.returncode, errors) == (0, ""), output + errors
     steps = {line[:21].strip(): line[21:].split() for line in output.splitlines() if "%" in line}
