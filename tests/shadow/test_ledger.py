@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -292,3 +293,218 @@ def test_a_signature_is_bounded_and_tells_places_apart() -> None:
     assert len(signature("GET /a", one)) < 400
     assert signature("GET /a", one) != signature("GET /a", other)
     assert signature("GET /a", differs("body:$.b", "body:$.a")) == "GET /a: body:$.a value, body:$.b value"
+
+
+# --- what goes wrong over time ---------------------------------------------------------------------------------------
+
+
+def test_more_endpoints_than_are_told_apart_can_be_written(tmp_path: Path) -> None:
+    made = ledger(tmp_path / "l.db")
+    book = made.book("shop", "m", ("", ""))
+    for number in range(700):
+        book.settle(f"GET /{number}", differs("body:$.a"), NOW_S, "r")
+    made.flush()
+    made.close()
+    for seed in range(2, 5):  # each process sees other ones
+        again = ledger(tmp_path / "l.db", seed=seed)
+        book = again.book("shop", "m", ("", ""))
+        for number in range(700):
+            book.settle(f"GET /{seed}/{number}", MATCH, NOW_S, "r")
+        assert len(book.whole()) <= 502
+        again.close()
+
+
+def test_a_version_with_every_answer_makes_no_ledger_grow(tmp_path: Path) -> None:
+    made = ledger(tmp_path / "l.db")
+    for number in range(300):
+        made.book("shop", "m", ("", f"build-{number}")).settle("GET /a", differs("body:$.x"), NOW_S + number, "r")
+        if number % 50 == 0:
+            made.flush()
+    made.flush()
+    with contextlib.closing(sqlite3.connect(tmp_path / "l.db")) as db:
+        for table in ("epochs", "parts", "spots"):
+            assert 0 < db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] <= 10
+    current = made.current("shop")
+    assert current is not None and current.versions == ("", "build-299")
+    made.close()
+
+
+def test_old_epochs_are_forgotten_but_never_the_current_one(tmp_path: Path) -> None:
+    clock = Clock()
+    made = ledger(tmp_path / "l.db", clock)
+    made.book("shop", "m", ("", "1")).settle("GET /a", MATCH, clock.now_s, "r")
+    made.book("shop", "m", ("", "2")).settle("GET /a", MATCH, clock.now_s, "r")
+    made.flush()
+    clock.now_s += 36 * DAY_S
+    made.sweep()
+    made.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "l.db")) as db:
+        assert db.execute("SELECT extracted FROM epochs").fetchall() == [("2",)]
+        assert db.execute("SELECT count(*) FROM parts").fetchone() == (1,)
+
+
+def test_an_old_version_that_is_back_stays_current_over_a_restart(tmp_path: Path) -> None:
+    clock = Clock()
+    made = ledger(tmp_path / "l.db", clock)
+    for version, times in (("1", 1), ("2", 1), ("1", 20)):
+        clock.now_s += 60
+        for _ in range(times):
+            made.book("shop", "m", ("", version)).settle("GET /a", MATCH, clock.now_s, "r")
+    made.close()
+    again = ledger(tmp_path / "l.db", clock, 2)
+    current = again.current("shop")
+    assert current is not None and current.versions == ("", "1")
+    again.close()
+
+
+def test_a_signature_whose_exemplars_have_aged_gets_new_ones(tmp_path: Path) -> None:
+    clock = Clock()
+    made = ledger(tmp_path / "l.db", clock)
+    book = made.book("shop", "m", ("", ""))
+    for _ in range(10_000):
+        slot = book.slot("s")
+        if slot is not None:
+            book.keep("s", slot, "GET /a", NOW_S, {"differences": []})
+    made.flush()
+    clock.now_s += 8 * DAY_S
+    made.sweep()
+    assert book.slot("s") == 0
+    made.close()
+
+
+def test_what_the_other_process_writes_is_seen_after_a_sweep(tmp_path: Path) -> None:
+    old, new = ledger(tmp_path / "l.db", seed=1), ledger(tmp_path / "l.db", seed=2)
+    for made in (old, new):
+        made.book("shop", "m", ("", "")).settle("GET /a", differs("body:$.x"), NOW_S, "r")
+    old.close()
+    new.flush()
+    new.sweep()
+    book = new.current("shop")
+    assert book is not None and totals(book)["mismatch"] == 2
+    assert book.comparisons({})["differences"][0]["count"] == 2
+    new.sweep()
+    assert totals(book)["mismatch"] == 2
+    new.close()
+
+
+def test_a_writer_that_slept_for_hours_counts_nothing_twice_and_overwrites_nobody(tmp_path: Path) -> None:
+    clock = Clock()
+    sleeper, gone = ledger(tmp_path / "l.db", clock, 1), ledger(tmp_path / "l.db", clock, 2)
+    for made, times in ((sleeper, 3), (gone, 5)):
+        for _ in range(times):
+            made.book("shop", "m", ("", "")).settle("GET /a", differs("body:$.x"), clock.now_s, "r")
+        made.flush()
+    gone.close()
+    clock.now_s += 2 * 3600
+    ledger(tmp_path / "l.db", clock, 3).close()  # takes the silent ones together
+    for _ in range(2):
+        sleeper.book("shop", "m", ("", "")).settle("GET /a", differs("body:$.x"), clock.now_s, "r")
+        sleeper.flush()
+    book = sleeper.current("shop")
+    assert book is not None and 9 <= totals(book)["mismatch"] <= 10
+    sleeper.close()
+    last = ledger(tmp_path / "l.db", clock, 4)
+    book = last.current("shop")
+    assert book is not None and 9 <= totals(book)["mismatch"] <= 10
+    assert sum(row["count"] for row in book.comparisons({})["differences"]) == totals(book)["mismatch"]
+    last.close()
+
+
+FULL = """
+import random, resource, sys
+from pathlib import Path
+from proxy.shadow.difference import Verdict
+from proxy.shadow.ledger import Ledger, LedgerError
+ledger = Ledger(Path(sys.argv[1]), lambda: 1.78e9, random.Random(1))
+book = ledger.book("shop", "m", ("", ""))
+def gather(times):
+    for number in range(times):
+        book.settle(f"GET /{number}", Verdict("match", True, ""), 1.78e9, "r")
+gather(1)
+ledger.flush()
+resource.setrlimit(resource.RLIMIT_FSIZE, (Path(sys.argv[1]).stat().st_size + 60_000, resource.RLIM_INFINITY))
+gather(400)
+for _ in range(2):
+    try:
+        ledger.flush()
+    except LedgerError as error:
+        print("refused:", error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+gather(1)
+ledger.flush()
+ledger.close()
+"""
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("refused:") == 2 and "what was compared waits in memory" in done.stdout
+    found = ledger(path, seed=2)
+    book = found.current("shop")
+    assert book is not None and totals(book)["match"] == 402
+    found.close()
+
+
+def test_a_part_that_cannot_be_read_is_told_and_the_file_is_closed(tmp_path: Path) -> None:
+    made = ledger(tmp_path / "l.db")
+    made.book("shop", "m", ("", "")).settle("GET /a", MATCH, NOW_S, "r")
+    made.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "l.db")) as db:
+        db.execute("UPDATE parts SET document = '{\"traffic\": 1}'")
+        db.commit()
+    with pytest.raises(LedgerError, match="move it away, a new one is made"):
+        ledger(tmp_path / "l.db", seed=2)
+    gc.collect()  # an open connection would be told now
+
+
+def test_a_file_that_others_could_read_is_theirs_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    path.touch(0o644)
+    path.chmod(0o644)
+    ledger(path).close()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_locked_file_does_not_hold_the_comparer_up(tmp_path: Path) -> None:
+    made = ledger(tmp_path / "l.db")
+    made.book("shop", "m", ("", "")).settle("GET /a", MATCH, NOW_S, "r")
+    with contextlib.closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        begun_s = time.monotonic()
+        made.book("shop", "m2", ("", "")).settle("GET /a", MATCH, NOW_S, "r")
+        with pytest.raises(LedgerError):
+            made.flush()
+        assert time.monotonic() - begun_s < 1.5
+    made.close()
+
+
+BESIDE = """
+import random, sys
+from pathlib import Path
+from proxy.shadow.difference import Difference, Verdict
+from proxy.shadow.ledger import Ledger, LedgerError
+ledger = Ledger(Path(sys.argv[1]), lambda: 1.78e9, random.SystemRandom())
+verdict = Verdict("mismatch", True, "value", (Difference("body:$.x", "value", "mismatch", 1, None, None),), ("body:$.x",))
+for number in range(100):
+    ledger.book("shop", "m", ("", "")).settle("GET /a", verdict, 1.78e9, "r")
+    try:
+        ledger.flush()
+    except LedgerError:
+        pass
+ledger.close()
+"""
+
+
+def test_two_processes_at_once_add_up(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    beside = [subprocess.Popen([sys.executable, "-c", BESIDE, str(path)]) for _ in range(2)]  # both make the file
+    assert [process.wait(60) for process in beside] == [0, 0]
+    found = ledger(path)
+    book = found.current("shop")
+    assert book is not None and totals(book)["mismatch"] == 200
+    assert book.comparisons({})["differences"][0]["count"] == 200
+    found.close()
