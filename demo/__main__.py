@@ -43,6 +43,7 @@ PORTS = {  # flag and attribute → default, who listens there
 def arguments(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo", description="A seam of a sample shop moved and taken back.")
     parser.add_argument("--keep", action="store_true", help="leave it running afterwards, with a little traffic")
+    parser.add_argument("--short", action="store_true", help="only there and back: nothing compared, nobody killed")
     parser.add_argument("--step-seconds", type=float, default=4.0, metavar="S", help="how long each step lasts (4)")
     parser.add_argument("--rate", type=float, default=300.0, metavar="N", help="requests a second (300)")
     for name, (port, owner) in PORTS.items():
@@ -91,7 +92,7 @@ async def perform(args: argparse.Namespace, folder: Path, screen: Screen) -> int
         screen.say(opening(ports, args.rate, time.monotonic() - begun))
         traffic = Traffic(ports.data, SEAM, args.rate, Phase(Tally(), None))
         service = Service(*(partial(deed, SEAM) for deed in (troupe.kill, troupe.revive, troupe.mend)))
-        scene = Scene(traffic, troupe.fig, service, ports.data, screen, args.step_seconds)
+        scene = Scene(traffic, troupe.fig, service, ports.data, screen, args.step_seconds, args.short)
         customers = asyncio.create_task(traffic.run())
         try:
             promises = await undisturbed(scene.play(), troupe, customers)

@@ -112,7 +112,7 @@ class Forwarder:
             else:
                 await upstream.bulkhead.wait(self._left_s(exchange, decision))
                 call.slotted = True
-                self._check_latch(exchange, decision)
+                self._check_again(decision, call)
             await self._attempt(exchange, decision, call, body, responder, upgrade)
         except BaseException as error:
             if call.exposed and isinstance(error, ProxyError):
@@ -186,7 +186,7 @@ class Forwarder:
                 call.drop()
             tried += 1
             await asyncio.sleep(pause_s)
-            self._check_latch(exchange, decision)
+            self._check_again(decision, call)
             begun = self._monotonic()
 
     def _pause_s(
@@ -228,12 +228,15 @@ class Forwarder:
             return DeadlineExceeded().because(error)
         return error
 
-    def _check_latch(self, exchange: Exchange, decision: Decision) -> None:
-        """What waited for the extracted side while it was rolled back does not go there any more."""
+    def _check_again(self, decision: Decision, call: Call) -> None:
+        """What waited goes neither to an extracted side that was rolled back meanwhile, nor past an opened breaker."""
         if decision.side == "extracted":
             state = self._runtime.snapshot.states.get(decision.seam)
             if state is not None and state.record.latch is not None:
                 raise RolledBack
+        breaker = call.breaker
+        if breaker is not None and not breaker.stands_by(call.epoch):
+            raise BreakerOpen(retry_after_s=breaker.retry_after_s)
 
     # --- the other side ----------------------------------------------------------------------------------------------
 

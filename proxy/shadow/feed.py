@@ -33,6 +33,7 @@ _LONGEST_PAUSE_S = 30.0
 _CALM_S = 60.0  # a process that lived that long died of something new
 _ANSWER_S = 10.0
 _END_S = 5.0
+_STUCK_S = 60.0
 
 Settled = Callable[[int, str, str, str], None]
 
@@ -48,6 +49,8 @@ class Feed:
         self._ledger = ledger
         self._monotonic = monotonic
         self._transport: asyncio.Transport | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._heard_at = 0.0
         self._told: dict[str, tuple[str, Shadow]] = {}
         self._questions: dict[int, asyncio.Future[bytes]] = {}
         self._question = 0
@@ -84,7 +87,10 @@ class Feed:
 
     def note(self, rule: ShadowRule, traffic: Mapping[str, int], lost: Mapping[str, int]) -> bool:
         """Requests by endpoint, and samples lost by class, since the last time. False: nobody heard."""
-        if self._transport is None or self._transport.get_write_buffer_size() > _MAX_BUFFERED:
+        if self._transport is None:
+            return False
+        if self._transport.get_write_buffer_size() > _MAX_BUFFERED:
+            self._end_if_stuck()
             return False
         self._tell(rule)
         self._transport.write(to_comparer("traffic", {rule.seam: traffic}) + to_comparer("lost", {rule.seam: lost}))
@@ -95,8 +101,10 @@ class Feed:
         self.start()
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await self._ready.wait()
-                assert self._transport is not None
+                while self._transport is None:  # it may be gone again before a waiter hears that it was there
+                    await self._ready.wait()
+                if self._transport.get_write_buffer_size() > _MAX_BUFFERED:
+                    raise ComparerAway("The comparer does not keep up; repeat it in a moment.")
                 self._explain(seam, mark, config)
                 self._question += 1
                 question = self._question
@@ -109,6 +117,13 @@ class Feed:
                     del self._questions[question]
         except TimeoutError:
             raise ComparerAway("The comparer did not answer in time; repeat it in a moment.") from None
+
+    def _end_if_stuck(self) -> None:
+        """A process that is busy says something now and then."""
+        if self._process is not None and self._monotonic() - self._heard_at > _STUCK_S:
+            log.error("the comparer has said nothing for %g s: it is ended", _STUCK_S)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
 
     def _tell(self, rule: ShadowRule) -> None:
         self._explain(rule.seam, rule.mark, rule.config)
@@ -125,6 +140,7 @@ class Feed:
     # --- from the comparer -------------------------------------------------------------------------------------------
 
     def hear(self, frame: bytes) -> None:
+        self._heard_at = self._monotonic()
         message: dict[str, Any] = orjson.loads(frame)
         if "settled" in message:
             self.settled(message["settled"], message["seam"], message["verdict"], message["class"])
@@ -170,6 +186,7 @@ class Feed:
                 transport.abort()
                 raise
         self.starts += 1
+        self._process, self._heard_at = process, self._monotonic()
         try:
             await gone
         finally:
@@ -206,7 +223,7 @@ class Feed:
             await process.wait()
 
     def _lose(self) -> None:
-        self._transport = None
+        self._transport = self._process = None
         self._ready.clear()
         for waiting in self._questions.values():
             if not waiting.done():
@@ -218,12 +235,16 @@ class Feed:
         keeper, transport = self._keeper, self._transport
         if keeper is None:
             return
+        hang_up: asyncio.TimerHandle | None = None
         if transport is not None:
-            transport.close()
+            transport.close()  # once all that waits is written, which a process that hangs never takes
+            hang_up = asyncio.get_running_loop().call_later(_END_S, transport.abort)
         else:
             keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeper
+        if hang_up is not None:
+            hang_up.cancel()
 
 
 class _Pipe(asyncio.Protocol):
@@ -240,7 +261,7 @@ class _Pipe(asyncio.Protocol):
         try:
             for frame in self._reader.feed(data):
                 self._feed.hear(frame)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             log.error("the comparer said what cannot be understood: %s", error)
             assert self._transport is not None
             self._transport.abort()

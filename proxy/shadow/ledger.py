@@ -21,11 +21,9 @@ import orjson
 from proxy.shadow.book import Book, EndpointPart, Spot
 
 SCHEMA: Final = 1
-_BUSY_S = 2.0
 _SILENT_S = 3600.0
 _KEPT_S = 7 * 86_400.0
 _BUCKETS_S = 35 * 86_400.0
-_MOST_EXEMPLAR_BYTES = 256 * 1024 * 1024
 _MOST_SHOWN = 500
 _HOUR_S = 3600
 _RETURNED = 20
@@ -55,18 +53,28 @@ class LedgerError(Exception):
 
 
 class Ledger:
-    """`path` None keeps everything in memory. Opens at once; raises LedgerError. `key` is for hashes, made once."""
+    """`path` None keeps everything in memory. Opens at once; raises LedgerError. `key` is for hashes, made once.
+    `busy_s`: how long a locked file is waited for; `most_bytes`: of all exemplars together."""
 
-    def __init__(self, path: Path | None, clock: Callable[[], float], rng: random.Random) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Callable[[], float],
+        rng: random.Random,
+        *,
+        busy_s: float = 2.0,
+        most_bytes: int = 256 * 1024 * 1024,
+    ) -> None:
         self._path = path
         self._clock = clock
         self._rng = rng
+        self._most_bytes = most_bytes
         self._writer = f"{rng.getrandbits(64):016x}"
         self._books: dict[str, Book] = {}
         self._current: dict[str, str] = {}
         self._returning: dict[str, tuple[str, int]] = {}
         with self._guarded("opened"):
-            self._db = _opened(path)
+            self._db = _opened(path, busy_s)
             self.key = self._own_key()
             with self._db:
                 self._say_alive()
@@ -165,7 +173,7 @@ class Ledger:
             self._say_alive()
             self._db.execute("DELETE FROM exemplars WHERE at_s < ?", (now - _KEPT_S,))
             self._db.execute("DELETE FROM spots WHERE hour < ?", (hour,))
-            self._forget_beyond(_MOST_EXEMPLAR_BYTES)
+            self._forget_beyond(self._most_bytes)
         for book in self._books.values():
             for parts in (book.past, book.own):
                 for part in parts.values():
@@ -266,11 +274,11 @@ class Ledger:
 _CURE = "move it away, a new one is made"
 
 
-def _opened(path: Path | None) -> sqlite3.Connection:
+def _opened(path: Path | None, busy_s: float) -> sqlite3.Connection:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it holds the key of its hashes
-    db = sqlite3.connect(":memory:" if path is None else path, timeout=_BUSY_S)
+    db = sqlite3.connect(":memory:" if path is None else path, timeout=busy_s)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")

@@ -18,12 +18,20 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol
 
-from proxy.errors import ConnectFailed, ConnectTimeout, NoHealthyEndpoint, ProxyError, ResponseStalled, ResponseTimeout
+from proxy.errors import (
+    ConnectFailed,
+    ConnectTimeout,
+    NoHealthyEndpoint,
+    ProxyError,
+    ResponseStalled,
+    ResponseTimeout,
+    RolledBack,
+)
 from proxy.exchange import Exchange
-from proxy.messages import RequestHead
+from proxy.messages import Headers, RequestHead
 from proxy.routing.path import split_target
 from proxy.routing.resilience import SAFE
-from proxy.routing.shadowing import ShadowRule, Target, mirrors
+from proxy.routing.shadowing import ShadowRule, Target
 from proxy.routing.split import BUCKETS, sticky_value
 from proxy.shadow.answer import Answer, Ask
 from proxy.shadow.endpoint import Endpoints
@@ -31,16 +39,19 @@ from proxy.shadow.feed import Feed
 from proxy.shadow.sample import Failure, Sample
 from proxy.snapshot import Snapshot
 from proxy.wire.body import RequestBody
-from proxy.wire.copy import AnswerCopy
+from proxy.wire.copy import AnswerCopy, Room
+from proxy.wire.headers import connection_tokens
 from proxy.wire.responder import Responder
 
 log = logging.getLogger("proxy")
 
 _ALWAYS = 200  # of each endpoint the first samples, whatever the percentage
 _ALWAYS_CONTROLLED = 50
+_MAX_COPYING_BYTES = 64 * 1024 * 1024
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 _MAX_REMEMBERED = 1000
 _CONDITIONS = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
+_OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 _NOT_SENT = frozenset((b"expect", b"te", b"upgrade"))
 _UNREACHABLE = (ConnectFailed, ConnectTimeout, NoHealthyEndpoint)
 _LATE = (TimeoutError, ResponseTimeout, ResponseStalled)
@@ -50,7 +61,14 @@ class Send(Protocol):
     """Asks a target on connections that no client waits for; see `upstreams.lane`."""
 
     async def __call__(
-        self, target: Target, exchange: Exchange, request: RequestHead, body: bytes, copy: AnswerCopy, limit: int
+        self,
+        target: Target,
+        exchange: Exchange,
+        request: RequestHead,
+        body: bytes,
+        copy: AnswerCopy,
+        limit: int,
+        wanted: Callable[[], bool],
     ) -> float: ...
 
 
@@ -68,12 +86,14 @@ class Watch:
 @dataclass(frozen=True, slots=True)
 class Job:
     """One sample before its candidate is asked, and afterwards, without its `control`, until the comparer is done with
-    it. `limit`: bytes of a body beyond which an answer says something else for sure."""
+    it. `request` is what the candidate is asked, `again` what the control is. `limit`: bytes of a body beyond which an
+    answer says something else for sure."""
 
     number: int
     watch: Watch
     exchange: Exchange
     request: RequestHead
+    again: RequestHead
     body: bytes
     control: AnswerCopy | None
     limit: int
@@ -87,15 +107,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of asking a target: a copy with the seconds to its head, or a failure."""
+    """What came of asking a target: a copy with the seconds to its head, or a failure. `withdrawn`: it was not asked,
+    since nobody wants to know any more."""
 
     copy: AnswerCopy
     seconds: float | None
     failure: Failure
+    withdrawn: bool
 
     @property
     def answer(self) -> Answer | None:
-        return None if self.failure else answer_of(self.copy)
+        return None if self.failure or self.withdrawn else answer_of(self.copy)
 
 
 class SeamMirror:
@@ -158,7 +180,9 @@ class Mirror:
         self._monotonic = monotonic
         self._seams: dict[str, SeamMirror] = {}
         self._asked: dict[int, Job] = {}  # what the comparer may want asked again, oldest first
+        self._room = Room(_MAX_COPYING_BYTES)
         self._waiting_bytes = 0
+        self._closed = False
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -168,7 +192,7 @@ class Mirror:
         """Begin to copy the answer of this request, where it is to be compared."""
         request = exchange.request
         path, _ = split_target(request.target)
-        seam = self._seam(rule)
+        seam = self._current_seam(rule)
         endpoint = seam.endpoints.of(request.method, rule.pattern, path)
         seam.traffic[endpoint] += 1
         reason = unfit(rule, request, path)
@@ -187,7 +211,7 @@ class Mirror:
             self._drop(rule, "queue_full")
             return None
         seam.samples[endpoint] += 1
-        responder.copy = AnswerCopy(rule.cap_bytes)
+        responder.copy = AnswerCopy(rule.cap_bytes, self._room)
         subject = b"" if key is None else blake2b(key, digest_size=8).digest()
         return Watch(rule, endpoint, subject, self._is_controlled(seam, rule, endpoint, request.method), self._clock())
 
@@ -205,6 +229,7 @@ class Mirror:
         rule, copy, request = watch.rule, responder.copy, exchange.request
         responder.copy = None
         assert copy is not None
+        copy.leave()
         reason = _unusable(rule, exchange, copy)
         sent = body.whole() if request.has_body else b""
         if reason is None and sent is None:
@@ -215,9 +240,9 @@ class Mirror:
         assert sent is not None
         self._number += 1
         limit = max(rule.cap_bytes, copy.length)
-        job = Job(self._number, watch, exchange, _shadow_request(request, rule, len(sent)), sent, copy, limit)
-        seam = self._seam(rule)
-        if self._is_full(seam, rule) or self._waiting_bytes + job.size > _MAX_WAITING_BYTES:
+        job = Job(self._number, watch, exchange, *_shadow_requests(request, rule, len(sent)), sent, copy, limit)
+        seam = self._seams[rule.seam]
+        if copy.crowded or self._is_full(seam, rule) or self._waiting_bytes + job.size > _MAX_WAITING_BYTES:
             self._drop(rule, "queue_full")
             return
         self._enqueue(seam, job, False)
@@ -233,7 +258,7 @@ class Mirror:
     # --- afterwards --------------------------------------------------------------------------------------------------
 
     def _pump(self, seam: SeamMirror) -> None:
-        while seam.queue and seam.in_flight < seam.queue[0][0].watch.rule.config.max_in_flight:
+        while seam.queue and not self._closed and seam.in_flight < seam.queue[0][0].watch.rule.config.max_in_flight:
             job, again = seam.queue.popleft()
             self._waiting_bytes -= job.size
             if not self._is_wanted(job):
@@ -245,9 +270,12 @@ class Mirror:
             task.add_done_callback(self._tasks.discard)
 
     def _is_wanted(self, job: Job) -> bool:
-        """Neither rolled back nor moved on since it was sampled."""
-        state = self._current().states.get(job.watch.rule.seam)
-        return state is not None and mirrors(state.config, state.stage)
+        """Neither rolled back nor moved on since it was sampled; nor was the seam given other rules, which may say that
+        such a request must not be sent twice."""
+        sampled = job.watch.rule
+        state = self._current().states.get(sampled.seam)
+        rule = None if state is None else state.plan.unmoved[0].shadow
+        return rule is not None and rule.mark == sampled.mark and rule.config == sampled.config
 
     def _give_up(self, job: Job, again: bool) -> None:
         if again:
@@ -273,6 +301,9 @@ class Mirror:
             candidate, second = await asyncio.gather(self._reply(job, rule.candidate), self._reply(job, rule.control))
         else:
             candidate = await self._reply(job, rule.candidate)
+        if candidate.withdrawn:
+            self._drop(rule, "rolled_back")
+            return
         request = exchange.request
         sample = Sample(
             number=job.number,
@@ -309,19 +340,25 @@ class Mirror:
     async def _reply(self, job: Job, target: Target) -> Reply:
         """Never raises what a service can bring about."""
         rule = job.watch.rule
+        request = job.request if target is rule.candidate else job.again
         copy = AnswerCopy(rule.cap_bytes)
         failure: Failure = ""
         seconds: float | None = None
+        withdrawn = False
         try:
             async with asyncio.timeout(rule.config.timeout_s):
-                seconds = await self._send(target, job.exchange, job.request, job.body, copy, job.limit)
+                seconds = await self._send(
+                    target, job.exchange, request, job.body, copy, job.limit, lambda: self._is_wanted(job)
+                )
+        except RolledBack:
+            withdrawn = True
         except _UNREACHABLE:
             failure = "unreachable"
         except _LATE:
             failure = "timeout"
         except ProxyError:
             failure = "broken"
-        return Reply(copy, seconds, failure)
+        return Reply(copy, seconds, failure, withdrawn)
 
     # --- what the comparer says --------------------------------------------------------------------------------------
 
@@ -331,13 +368,15 @@ class Mirror:
         if job is None:
             self._feed.again(number, None, None)
             return
-        self._enqueue(self._seam(job.watch.rule), job, True)
+        self._enqueue(self._seams[job.watch.rule.seam], job, True)
 
     def settled(self, number: int, seam: str, verdict: str, kind: str) -> None:
         self._asked.pop(number, None)
         self.compared[seam, verdict, kind] += 1
 
     def _remember(self, job: Job) -> None:
+        if job.request.method not in SAFE:
+            return  # whatever the comparer says, a POST is not asked again
         self._asked[job.number] = replace(job, control=None)
         if len(self._asked) > _MAX_REMEMBERED:
             del self._asked[next(iter(self._asked))]
@@ -357,14 +396,16 @@ class Mirror:
         return {name: (len(seam.queue), seam.in_flight) for name, seam in self._seams.items()}
 
     async def close(self) -> None:
-        """What waits is not asked any more."""
+        """What waits is not asked any more, nor what the comparer still wants."""
+        self._closed = True
         for seam in self._seams.values():
             seam.queue.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _seam(self, rule: ShadowRule) -> SeamMirror:
+    def _current_seam(self, rule: ShadowRule) -> SeamMirror:
+        """The seam of a rule in force."""
         seam = self._seams.get(rule.seam)
         if seam is None:
             seam = self._seams[rule.seam] = SeamMirror(rule)
@@ -377,7 +418,7 @@ class Mirror:
 
     def _drop(self, rule: ShadowRule, reason: str) -> None:
         self._count(rule, "dropped", reason)
-        self._seam(rule).lost["dropped"] += 1
+        self._seams[rule.seam].lost["dropped"] += 1
 
     def _draw(self) -> int:
         return int(self._rng.random() * BUCKETS)
@@ -388,8 +429,11 @@ def unfit(rule: ShadowRule, request: RequestHead, path: bytes) -> str | None:
     fields = request.fields
     if b"x-fig-shadow" in fields:
         return "marked"  # a mirror of a mirror
-    if not rule.takes(request.method, path):
+    method = request.method
+    if not rule.takes(method, path):
         return "method"
+    if any(fields.get(name, b"").upper() not in (b"", method.encode("ascii")) for name in _OVERRIDES):
+        return "method"  # many frameworks obey it: the request may write, whatever it is called
     if b"range" in fields:
         return "range"
     if any(name in fields for name in _CONDITIONS):
@@ -415,15 +459,25 @@ def _scheme(exchange: Exchange) -> str:
     return exchange.scheme if told or exchange.request.scheme == "https" else ""
 
 
-def _shadow_request(request: RequestHead, rule: ShadowRule, length: int) -> RequestHead:
-    """The same request as the other side gets it: with the credentials that it is to have, and framed anew."""
-    headers, fields = request.headers, request.fields
-    dropped = {name for name in fields if name in _NOT_SENT or rule.drops(name)}
-    if dropped:
-        headers = [line for line in headers if line[0].lower() not in dropped]
-        fields = {name: value for name, value in fields.items() if name not in dropped}
-    if rule.replaced:
-        headers = [*headers, *rule.replaced]
+def _shadow_requests(request: RequestHead, rule: ShadowRule, length: int) -> tuple[RequestHead, RequestHead]:
+    """The same request as the candidate gets it, with the credentials that it is to have, and as the control gets it
+    again, with the client's own."""
+    again = _framed(request, request.headers, _without(request.fields, _NOT_SENT), length)
+    if rule.replaced is None:
+        return again, again
+    # The client's Connection names the client's own lines, not those that stand in their place.
+    named = connection_tokens(request.fields.get(b"connection", b""))
+    dropped = frozenset(name for name in request.fields if rule.drops(name)) | named | {b"connection"}
+    headers = [line for line in request.headers if line[0].lower() not in dropped]
+    fields = _without(request.fields, _NOT_SENT | dropped)
+    return _framed(request, [*headers, *rule.replaced], fields, length), again
+
+
+def _without(fields: dict[bytes, bytes], names: frozenset[bytes]) -> dict[bytes, bytes]:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
+def _framed(request: RequestHead, headers: Headers, fields: dict[bytes, bytes], length: int) -> RequestHead:
     if length and b"content-length" not in fields:
         fields = {**fields, b"content-length": b"%d" % length}
     return RequestHead(

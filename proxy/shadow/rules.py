@@ -15,6 +15,7 @@ from proxy.shadow.places import Effect, Form, Place, Settings, compile_places, s
 from proxy.shadow.rule_values import CURES, READERS, wrong
 
 DEFAULT_MAX_BODY_BYTES: Final = 1_048_576
+MOST_BODY_BYTES: Final = 16_777_216
 
 KEYS: Final = (
     "allow_added", "null_equals_missing", "empty_collections_equal", "number_repr", "numeric", "coerce", "unordered",
@@ -221,8 +222,8 @@ class _Given:
 
     def size(self, rule: str, default: int) -> int:
         value = self._given(rule, default)
-        if type(value) is not int or value < 0:
-            raise wrong(rule, value, "it is a number of bytes, 0 or more")
+        if type(value) is not int or not 0 <= value <= MOST_BODY_BYTES:
+            raise wrong(rule, value, f"it is a number of bytes, 0 to {MOST_BODY_BYTES}")
         return value
 
 

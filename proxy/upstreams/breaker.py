@@ -85,6 +85,11 @@ class Breaker:
         self._places -= 1
         return self._epoch
 
+    def stands_by(self, epoch: int) -> bool:
+        """Whether a call that was admitted at `epoch`, and has waited since, may still go on. Either way it owes its
+        outcome."""
+        return self.state == "closed" or epoch == self._epoch
+
     def settle(self, epoch: int, failed: bool, slow: bool = False) -> None:
         """The outcome of an admitted call. Ignored when its epoch is over."""
         if epoch != self._epoch:

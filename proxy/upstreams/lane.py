@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.errors import NoHealthyEndpoint, UpstreamReset
+from proxy.errors import NoHealthyEndpoint, RolledBack, UpstreamReset
 from proxy.exchange import Exchange
 from proxy.messages import Headers, RequestHead, ResponseHead
 from proxy.routing.decide import apply_rewrite, unrewrite
@@ -64,13 +64,23 @@ class Lane:
         self._monotonic = monotonic
 
     async def send(
-        self, target: Target, exchange: Exchange, request: RequestHead, body: bytes, copy: AnswerCopy, limit: int
+        self,
+        target: Target,
+        exchange: Exchange,
+        request: RequestHead,
+        body: bytes,
+        copy: AnswerCopy,
+        limit: int,
+        wanted: Callable[[], bool],
     ) -> float:
         """Ask `target` what `request` says, with `body`, and fill `copy` with the answer as the client of `exchange`
-        would have got it. Seconds until its head. More than `limit` bytes of a body are not read.
+        would have got it. Seconds until its head. More than `limit` bytes of a body are not read. `wanted` is asked
+        right before anything is said, for a connection may take its time.
 
-        Raises ConnectFailed, ConnectTimeout or NoHealthyEndpoint where it was surely not asked, any other UpstreamError
-        where the answer broke off. The caller limits the time."""
+        Raises RolledBack where it was not wanted any more, ConnectFailed, ConnectTimeout or NoHealthyEndpoint where it
+        was surely not asked, any other UpstreamError where the answer broke off. The caller limits the time."""
+        if not wanted():
+            raise RolledBack
         upstream = self._upstream_of(target.upstream)
         endpoint = None if upstream is None else upstream.endpoints.pick(None, target.side == "legacy")
         if upstream is None or endpoint is None:
@@ -89,6 +99,8 @@ class Lane:
                 pool.release(connection)
         connection = await pool.connect()
         try:
+            if not wanted():
+                raise RolledBack
             return await call.on(connection)
         finally:
             pool.release(connection)

@@ -525,6 +525,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
+            self.deadline = None  # here, since the wheel may turn before who waits goes on
             self._waiter.set_result(None)
 
     # --- httptools callbacks -----------------------------------------------------------------------------------------

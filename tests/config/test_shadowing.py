@@ -277,7 +277,7 @@ RULES = [
                 "html_ignore: '(' is no value for it; write a regular expression: missing ), unterminated subpattern "
                 "at position 0",
             ),
-            ("max_body_bytes: ^-1", "max_body_bytes: -1 is no value for it; it is a number of bytes, 0 or more"),
+            ("max_body_bytes: ^-1", "max_body_bytes: -1 is no value for it; it is a number of bytes, 0 to 16777216"),
         )
     ),
     Rejects(

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import resource
 import signal
 import sqlite3
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.client import RawClient
@@ -217,6 +219,45 @@ def test_a_ledger_that_cannot_be_used_stops_no_request(rig: Rig) -> None:
         assert until(lambda: "move it away, a new one is made" in fig.errors())
         (rig.folder / "fig.shadow.db").unlink()
         assert until(lambda: fig.call("GET", "/api/seams/items/comparisons").status_code == 200, 20)
+
+
+def test_a_comparer_that_hangs_bounds_memory_answers_no_question_and_lets_fig_end(rig: Rig) -> None:
+    rig.legacy.say = rig.extracted.say = lambda target: {**same(target), "text": "x" * 500_000}
+    with Fig(rig.folder, rig.config()) as fig:
+        rig.ask(fig, 2)
+        rig.compared(fig, 2)
+        (comparer,) = children(fig)
+        os.kill(comparer, signal.SIGSTOP)
+        try:
+            tally = Tally(fig)
+            rig.ask(fig, 60, 2)  # 60 MB
+            assert until(lambda: tally.grown('fig_shadow_total{outcome="dropped",reason="comparer_busy"}') > 10)
+            before = fig.rss_bytes()
+            rig.ask(fig, 60, 62)
+            assert fig.rss_bytes() - before < 20_000_000
+            answer = fig.call("GET", "/api/seams/items/comparisons")
+            assert (answer.status_code, answer.json()["reason"]) == (503, "comparer_away")
+            assert fig.stop() == 0
+            assert gone(comparer)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(comparer, signal.SIGKILL)
+
+
+def test_a_comparer_that_cannot_be_started_keeps_its_question_waiting_and_breaks_nothing(rig: Rig) -> None:
+    with Fig(rig.folder, rig.config().replace("stage: shadow", "stage: legacy")) as fig:
+        assert fig.process is not None
+        taken = len(list(Path(f"/proc/{fig.process.pid}/fd").iterdir()))
+        limits = resource.prlimit(fig.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(fig.process.pid, resource.RLIMIT_NOFILE, (taken + 4, limits[1]))  # the pipe, and no more
+        with httpx.Client(base_url=fig.admin, trust_env=False, timeout=1) as admin:
+            with pytest.raises(httpx.ReadTimeout):
+                admin.get("/api/seams/items/comparisons")
+            assert admin.get("/api/seams").status_code == 200
+            resource.prlimit(fig.process.pid, resource.RLIMIT_NOFILE, limits)
+        assert until(lambda: fig.call("GET", "/api/seams/items/comparisons").status_code == 200, 20)
+        assert "it cannot be started: Too many open files" in fig.errors()
+        assert "Traceback" not in fig.errors()
 
 
 # --- epochs ----------------------------------------------------------------------------------------------------------

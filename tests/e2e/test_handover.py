@@ -418,7 +418,7 @@ def test_a_service_manager_hears_who_serves(tmp_path: Path, config: str) -> None
             assert manager.told[0] == "READY=1"
             manager.told.clear()
             line.hand_over()
-            assert until(lambda: manager.heard("READY=1"))
+            assert until(lambda: manager.heard("READY=1"), 20)
             told = [one.partition("=")[0] for one in manager.told if one != "WATCHDOG=1"]
             assert told == ["RELOADING", "MONOTONIC_USEC", "MAINPID", "READY"]
             assert f"MAINPID={line.pid}" in manager.told

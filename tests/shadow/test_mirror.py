@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from proxy.exchange import Exchange
+from proxy.messages import RequestHead
+from proxy.routing.shadowing import ShadowRule, Target
+from proxy.shadow.feed import Feed
+from proxy.shadow.mirror import Mirror
+from proxy.shadow.sample import Sample
+from proxy.wire.body import RequestBody
+from proxy.wire.copy import AnswerCopy
+from proxy.wire.responder import Responder
 from tests.support.client import Answer, RawClient
 from tests.support.fig import Fig, free_port
 from tests.support.origin import Behaviour, Connection, Origin, Request, ok, saying
+from tests.support.snapshots import snapshot
 from tests.support.tally import Tally
+from tests.support.tls import Authority, TlsOrigin
 from tests.support.wire import until
 
 CONFIG = """
@@ -57,6 +71,11 @@ seams:
     extracted: service
     stage: shadow
     shadow: {{ANY, control_percent: 0, credentials: {{authorization: Bearer shadow}}}}
+  both:
+    routes: [{{path: /both/**}}]
+    extracted: service
+    stage: shadow
+    shadow: {{ANY, control_percent: 100, credentials: {{authorization: Bearer shadow}}}}
   slow:
     routes: [{{path: /slow/**}}]
     extracted: service
@@ -194,6 +213,23 @@ def test_a_control_is_asked_a_second_time(sides: Sides) -> None:
     assert len(sides.asked(sides.extracted, "/twice/a")) == 1
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "line",
+    ["X-HTTP-Method-Override: DELETE", "X-Http-Method: put", "X-METHOD-OVERRIDE: PATCH", "X-Http-Method: GET, PUT"],
+)
+def test_another_method_in_a_header_is_obeyed_by_many(sides: Sides, method: str, line: str) -> None:
+    tally = Tally(sides.fig)
+    assert sides.ask(method, "/posts/search", b"q", line).body == b"legacy"
+    assert grown(tally, "skipped", "method")
+    assert sides.extracted.requests == []
+
+
+def test_the_same_method_in_a_header_changes_nothing(sides: Sides) -> None:
+    sides.ask("GET", "/shadow/same", b"", "X-HTTP-Method-Override: get")
+    assert sides.asked(sides.extracted, "/shadow/same")
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "PROPFIND", "OPTIONS"])
 def test_what_may_write_is_never_mirrored(sides: Sides, method: str) -> None:
     tally = Tally(sides.fig)
@@ -257,6 +293,17 @@ def test_credentials_stay_at_home(sides: Sides) -> None:
     (copy,) = sides.asked(sides.extracted, "/keyed/a")
     assert (copy.values("authorization"), copy.value("cookie")) == (["Bearer shadow"], None)
     assert sides.asked(sides.legacy, "/keyed/a")[0].value("authorization") == "Basic eDp5"
+
+
+def test_the_control_is_asked_again_as_the_client_asked(sides: Sides) -> None:
+    """A token for the new service is nobody else's; and what differs by user is no noise."""
+    sides.ask("GET", "/both/a", b"", "Authorization: Basic eDp5", "Connection: authorization, x-hop", "X-Hop: 1")
+    (copy,) = sides.asked(sides.extracted, "/both/a")
+    assert (copy.values("authorization"), copy.value("x-hop")) == (["Bearer shadow"], None)
+    sides.ask("GET", "/both/b", b"", "Authorization: Basic eDp5")
+    live, again = sides.asked(sides.legacy, "/both/b", 2)
+    assert (live.value("x-fig-shadow"), again.value("x-fig-shadow")) == (None, "both")
+    assert live.values("authorization") == again.values("authorization") == ["Basic eDp5"]
 
 
 # --- who is not ------------------------------------------------------------------------------------------------------
@@ -493,6 +540,69 @@ def test_what_waits_when_its_seam_is_rolled_back_is_not_asked(sides: Sides) -> N
         sides.fig.call("POST", "/api/seams/waits/resume")
 
 
+OWN = """
+version: 1
+server: {{listen: "{{data}}"}}
+admin: {{listen: "{{admin}}"}}
+store: "memory:"
+upstreams:
+  monolith: {{endpoints: ["{legacy}"]}}
+  service: {{endpoints: ["{extracted}"]{more}}}
+default: monolith
+seams:
+  own: {{routes: [{{path: /own/**}}], extracted: service, stage: shadow, shadow: {{control_percent: 0, {shadow}}}}}
+"""
+
+
+def test_what_waits_when_writes_are_taken_back_is_not_asked(tmp_path: Path) -> None:
+    """The operator has found out that these POSTs do more than read."""
+    release = threading.Event()
+
+    def hold(connection: Connection) -> None:
+        while connection.read() is not None:
+            release.wait(5)
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with contextlib.closing(Origin()) as legacy, contextlib.closing(Origin(hold)) as extracted:
+        shadow = "timeout_s: 8, max_in_flight: 1"
+        writes = "writes: {level: read_posts, paths: [/own/**], acknowledge: true}"
+        text = OWN.format(legacy=legacy.url, extracted=extracted.url, more="", shadow=f"{shadow}, {writes}")
+        with Fig(tmp_path, text) as fig:
+            sides = Sides(fig, legacy, extracted)
+            tally = Tally(fig)
+            for number in range(5):
+                assert sides.ask("POST", f"/own/{number}", b"x").status == 200
+            assert until(lambda: len(extracted.requests) == 1)
+            fig.write(text.replace(f", {writes}", ""))
+            assert fig.call("POST", "/api/reload").json()["changed"]
+            release.set()
+            assert grown(tally, "dropped", "rolled_back", 4)
+            assert len(extracted.requests) == 1
+
+
+def test_what_is_still_connecting_when_its_seam_is_rolled_back_is_not_asked(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    shaken, waiting = threading.Event(), threading.Event()
+
+    class Late(TlsOrigin):
+        def _serve(self, connection: Connection) -> None:
+            waiting.set()
+            shaken.wait(10)
+            super()._serve(connection)
+
+    with contextlib.closing(Origin()) as legacy, contextlib.closing(Late(authority.issue("late"))) as extracted:
+        tls = f", tls: {{ca: {authority.file}}}"
+        text = OWN.format(legacy=legacy.url, extracted=extracted.url, more=tls, shadow="timeout_s: 8")
+        with Fig(tmp_path, text) as fig:
+            tally = Tally(fig)
+            assert Sides(fig, legacy, extracted).ask("GET", "/own/a").status == 200
+            assert waiting.wait(5)
+            assert fig.call("POST", "/api/seams/own/rollback").status_code == 200
+            shaken.set()
+            assert grown(tally, "dropped", "rolled_back")
+            assert extracted.requests == []
+
+
 def test_large_answers_pass_as_they_are(sides: Sides) -> None:
     body = bytes(range(256)) * 20_000
     for origin in (sides.legacy, sides.extracted):
@@ -514,3 +624,134 @@ def test_the_places_of_the_candidate_are_not_its_clients(sides: Sides) -> None:
     assert found["service"]["endpoints"][0]["consecutive_errors"] == 0
     for breaker in sides.fig.call("GET", "/api/seams/shadow").json()["breakers"]:
         assert (breaker["state"], breaker["failures"]) == ("closed", 0)
+
+
+# --- the comparer's words, without sockets ---------------------------------------------------------------------------
+
+
+class _Listener(Feed):
+    """Takes every sample, and hears what becomes of those asked again."""
+
+    def __init__(self) -> None:
+        super().__init__(None, time.monotonic)
+        self.numbers: list[int] = []
+        self.repeated: list[tuple[int, bool]] = []
+
+    def put(self, rule: ShadowRule, sample: Sample) -> str | None:
+        self.numbers.append(sample.number)
+        return None
+
+    def again(self, number: int, candidate: object, control: object) -> None:
+        self.repeated.append((number, candidate is not None))
+
+
+class _Asked:
+    """A mirror of one seam where everybody answers at once; `targets` are the sides asked."""
+
+    def __init__(self) -> None:
+        writes = {"level": "read_posts", "paths": ["/own"], "acknowledge": True}
+        self.snapshot = snapshot({"own": {"stage": "shadow", "shadow": {"control_percent": 0, "writes": writes}}})
+        self.targets: list[str] = []
+        self.feed = _Listener()
+        self.mirror = Mirror(
+            self._send,
+            self.feed,
+            lambda: self.snapshot,
+            rng=random.Random(1),
+            clock=time.time,
+            monotonic=time.monotonic,
+        )
+
+    async def _send(
+        self,
+        target: Target,
+        exchange: Exchange,
+        request: RequestHead,
+        body: bytes,
+        copy: AnswerCopy,
+        limit: int,
+        wanted: Callable[[], bool],
+    ) -> float:
+        await asyncio.sleep(0)
+        self.targets.append(target.side)
+        copy.start(200, [])
+        return 0.0
+
+    async def serve(self, method: str) -> int:
+        """One request to its end; the number of its sample."""
+        length = 1 if method == "POST" else 0
+        fields = {b"content-length": b"1"} if length else {}
+        request = RequestHead(method, b"/own", b"a", list(fields.items()), fields, length, False, "127.0.0.1", "http")
+        exchange = Exchange(self.snapshot, request, 0.0)
+        exchange.decision = self.snapshot.states["own"].plan.unmoved[0]
+        exchange.upstream_s = 0.1
+        assert exchange.decision.shadow is not None
+        body = RequestBody(_Edge())
+        body.feed(b"x" * length)
+        body.end()
+        responder = Responder(_Edge(), body, head_only=False, http10=False, close=False)
+        watch = self.mirror.watch(exchange, exchange.decision.shadow, responder)
+        assert watch is not None
+        responder.start(200, b"OK", [], 2, b"ok", last=True)
+        self.mirror.finish(watch, exchange, body, responder)
+        await _idle()
+        return self.feed.numbers[-1]
+
+
+class _Edge:
+    draining = write_paused = False
+
+    def write(self, data: bytes) -> None: ...
+    def writelines(self, data: tuple[bytes, ...]) -> None: ...
+    def cut(self) -> None: ...
+    def pause_body(self) -> None: ...
+    def resume_body(self) -> None: ...
+    def send_continue(self) -> None: ...
+    def given_away_lost(self, exc: Exception | None) -> None: ...
+    def hand_over(self) -> tuple[asyncio.Transport | None, bytes]:
+        return None, b""
+
+
+async def _idle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_the_comparer_has_a_get_asked_again_once() -> None:
+    async def ask() -> None:
+        asked = _Asked()
+        number = await asked.serve("GET")
+        assert asked.targets == ["extracted"]
+        for _ in range(2):
+            asked.mirror.again(number)
+            await _idle()
+        assert sorted(asked.targets) == ["extracted", "extracted", "legacy"]
+        assert asked.feed.repeated == [(number, True), (number, False)]
+
+    asyncio.run(ask())
+
+
+def test_a_post_is_not_asked_again_whatever_the_comparer_says() -> None:
+    """It reads what services say, so it is not to be trusted with what may write."""
+
+    async def ask() -> None:
+        asked = _Asked()
+        number = await asked.serve("POST")
+        asked.mirror.again(number)
+        await _idle()
+        assert asked.targets == ["extracted"]
+        assert asked.feed.repeated == [(number, False)]
+
+    asyncio.run(ask())
+
+
+def test_what_the_comparer_still_wants_at_the_end_is_not_asked() -> None:
+    async def ask() -> None:
+        asked = _Asked()
+        number = await asked.serve("GET")
+        await asked.mirror.close()
+        asked.mirror.again(number)
+        await _idle()
+        assert asked.targets == ["extracted"]
+
+    asyncio.run(ask())

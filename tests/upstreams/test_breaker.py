@@ -314,6 +314,20 @@ def test_a_call_from_before_it_opened_is_no_probe() -> None:
     assert [rig.breaker.admit() > 0 for _ in range(2)] == [True, False]
 
 
+def test_a_call_that_waits_goes_on_unless_it_has_opened_meanwhile() -> None:
+    rig = Rig()
+    waiting = rig.breaker.admit()
+    assert rig.breaker.stands_by(waiting)
+    rig.open()
+    assert not rig.breaker.stands_by(waiting)
+    rig.now += 30
+    probe = rig.breaker.admit()
+    assert (rig.breaker.stands_by(waiting), rig.breaker.stands_by(probe)) == (False, True)
+    rig.breaker.settle(probe, False)
+    assert rig.breaker.state == "closed"
+    assert rig.breaker.stands_by(waiting)
+
+
 def test_a_call_from_before_it_opened_does_not_count_after_it_closed() -> None:
     rig = Rig()
     early = rig.breaker.admit()

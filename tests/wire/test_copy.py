@@ -7,7 +7,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.wire.copy import AnswerCopy
+from proxy.wire.copy import AnswerCopy, Room
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20), st.integers(0, 200))
@@ -34,3 +34,23 @@ def test_of_an_endless_one_nothing_is_known_but_that() -> None:
     copy.feed(b"123456")
     copy.endless = True
     assert (copy.body, copy.truncated, copy.sha256) == (b"1234", True, None)
+
+
+def test_copies_that_are_taken_share_a_room() -> None:
+    """Clients that read slowly would else make fig keep a whole copy for each of them."""
+    room = Room(10)
+    one, two = AnswerCopy(6, room), AnswerCopy(6, room)
+    for copy in (one, two):
+        copy.start(200, [])
+        copy.feed(b"1234")
+    assert room.free == 2
+    one.feed(b"567890")  # four of them are beyond its cap
+    assert (one.body, one.crowded, room.free) == (b"123456", False, 0)
+    two.feed(b"5")
+    assert (two.body, two.crowded, room.free) == (b"", True, 4)
+    two.feed(b"6")
+    one.feed(b"beyond the cap nothing is taken")
+    assert room.free == 4
+    one.leave()
+    two.leave()
+    assert (room.free, one.body) == (10, b"123456")

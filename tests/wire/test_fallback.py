@@ -42,6 +42,7 @@ seams:
   deaf: {{routes: [{{path: /deaf/**}}], extracted: deaf, stage: extracted, breaker: {{enabled: false}}}}
   narrow: {{routes: [{{path: /narrow/**}}], extracted: narrow, stage: extracted}}
   queue: {{routes: [{{path: /queue/**}}], extracted: queue, stage: extracted}}
+  line: {{routes: [{{path: /line/**}}], extracted: queue, stage: extracted, breaker: {{failures: 2}}}}
   ill: {{routes: [{{path: /ill/**}}], extracted: ill, stage: extracted}}
   open: {{routes: [{{path: /open/**}}], extracted: service, stage: extracted}}
   alone:
@@ -355,6 +356,34 @@ def test_who_waits_for_a_place_while_the_seam_is_rolled_back_goes_to_legacy(side
         assert (got.body, got.value("x-fig-fallback")) == (b"legacy", "rolled_back")
     assert [request.target for request in sides.extracted.requests if request.target != "/health"] == ["/queue/1"]
     assert until(lambda: bulkhead()["in_flight"] == 0), "the place that was handed over is lost"
+
+
+def test_who_waits_for_a_place_while_the_breaker_opens_goes_to_legacy(sides: Sides) -> None:
+    """An open breaker fails fast also for those that it admitted before."""
+
+    def failing(connection: Connection) -> None:
+        while connection.read() is not None:
+            assert all_wait.wait(5)
+            connection.send(b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops")
+
+    def bulkhead() -> tuple[int, int]:
+        found = sides.fig.call("GET", "/api/upstreams").json()
+        held = next(one for one in found if one["name"] == "queue")["bulkhead"]
+        return held["in_flight"], held["queued"]
+
+    all_wait = threading.Event()
+    sides.script(failing)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(sides.fig.address)) for _ in range(6)]
+        for client in clients:
+            client.send(b"POST /line/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+        assert until(lambda: bulkhead() == (1, 5))
+        all_wait.set()
+        answers = [client.answer() for client in clients]
+    got = sorted((answer.body, answer.value("x-fig-fallback") or "") for answer in answers)
+    assert got == [(b"legacy", "breaker_open")] * 4 + [(b"oops", "")] * 2
+    assert [request.target for request in sides.extracted.requests if request.target != "/health"] == ["/line/a"] * 2
+    assert until(lambda: bulkhead() == (0, 0))
 
 
 def test_an_unhealthy_service_falls_back_for_any_method(sides: Sides) -> None:

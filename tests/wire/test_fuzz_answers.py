@@ -198,7 +198,7 @@ def _run(serve: Serve, origin: Origin, seconds: float, first_seed: int) -> None:
 
 
 def test_a_broken_answer_stays_with_its_request(serve: Serve, origin: Origin) -> None:
-    _run(serve, origin, 10, 0)
+    _run(serve, origin, 6, 0)
 
 
 @pytest.mark.soak

@@ -145,7 +145,7 @@ def _run(serve: Serve, origin: Origin, seconds: float, first_seed: int) -> None:
 
 
 def test_broken_requests_have_one_reading(serve: Serve, origin: Origin) -> None:
-    _run(serve, origin, 10, 0)
+    _run(serve, origin, 6, 0)
 
 
 @pytest.mark.soak

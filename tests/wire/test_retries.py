@@ -12,7 +12,7 @@ from tests.support.client import Answer, RawClient
 from tests.support.fig import Fig, free_port
 from tests.support.origin import Connection, Origin, ok
 from tests.support.tally import Tally
-from tests.support.wire import access_line
+from tests.support.wire import access_line, until
 
 CONFIG = """
 version: 1
@@ -27,6 +27,7 @@ seams:
   plain: {{routes: [{{path: /plain/**}}]}}
   again: {{routes: [{{path: /again/**}}], retry: {{retries: 2, status: [503], idempotent_header: Idempotency-Key}}}}
   connect: {{routes: [{{path: /connect/**}}], retry: {{"on": [connect]}}}}
+  held: {{routes: [{{path: /held/**}}], retry: {{retries: 1, status: [503]}}, legacy_breaker: {{failures: 1}}}}
   pair: {{routes: [{{path: /pair/**}}], legacy: pair, retry: {{retries: 2, budget_percent: 100}}}}
   short: {{routes: [{{path: /short/**}}], retry: {{retries: 5, status: [503], retry_after_max_s: 5}}, deadline_s: 1}}
 """
@@ -218,6 +219,17 @@ def test_another_attempt_goes_to_another_endpoint_whatever_the_method(rig: Rig) 
     assert statuses == [200] * 12
     assert len(script.seen) == 12
     assert access_line(rig.fig, "/pair/0")["attempts"] in (1, 2)
+
+
+def test_no_attempt_begins_past_a_breaker_that_has_opened_meanwhile(rig: Rig) -> None:
+    script = rig.script(says(503, b"busy", "Retry-After: 1"), says(500), OK)
+    with RawClient(rig.fig.address) as client:
+        client.send(b"GET /held/x HTTP/1.1\r\nHost: proxy.test\r\n\r\n")
+        assert until(lambda: len(script.seen) == 1)
+        assert rig.ask("GET", "/held/opens").status == 500
+        got = client.answer()
+    assert (got.status, b'"reason":"breaker_open"' in got.body) == (503, True)
+    assert len(script.seen) == 2
 
 
 def test_a_client_that_leaves_while_it_waits_for_the_next_attempt_is_let_go(rig: Rig) -> None:

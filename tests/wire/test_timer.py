@@ -139,6 +139,27 @@ def test_a_connect_that_succeeded_while_the_loop_stood_still_is_no_timeout() -> 
         assert uvloop.run(story(listener.getsockname()[1])) == 1
 
 
+def test_a_head_that_came_in_the_turn_before_its_deadline_is_no_timeout() -> None:
+    """The wheel turns before the task that waits for the head goes on."""
+
+    async def story(port: int) -> int:
+        loop, wheel = asyncio.get_running_loop(), TimerWheel()
+        pool = EndpointPool("127.0.0.1", port, wheel, connect_s=1.0, body_s=1.0, keepalive_s=4.0, shapes=Shapes())
+        connection = await pool.connect()
+        connection.begin(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", head_only=False, body=False, chunked=False)
+        waiting = asyncio.create_task(connection.response(0.2))
+        await asyncio.sleep(0)
+        connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        wheel.advance(loop.time() + 1)
+        try:
+            return (await waiting).status
+        finally:
+            pool.release(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert uvloop.run(story(listener.getsockname()[1])) == 200
+
+
 def test_what_has_ended_is_not_kept_until_its_time() -> None:
     wheel, item, other = TimerWheel(0.1), Item(), Item()
     wheel.advance(0.0)
