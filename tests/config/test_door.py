@@ -26,7 +26,7 @@ from proxy.config.load import load
 from proxy.config.model import Auth, RateLimits, Settings
 from proxy.config.shape import MODELS
 from proxy.errors import ConfigError, Problem
-from proxy.loader import CHECKS
+from proxy.loader import SOUND
 
 ENVIRON = {"HUSHED": "hushed-hushed", "REDIS": "redis://:hushed@10.0.0.9:6379/0", "NONE": "", "DIGITS": "123456"}
 HASH, OTHER_HASH = sha256(b"a").hexdigest(), sha256(b"b").hexdigest()
@@ -110,7 +110,7 @@ def problems(folder: Path, text: str) -> tuple[Problem, ...]:
     path = folder / "fig.yaml"
     path.write_text(text)
     try:
-        return load(path, ENVIRON, CHECKS).warnings
+        return load(path, ENVIRON, SOUND).warnings
     except ConfigError as error:
         return error.problems
 
@@ -118,7 +118,7 @@ def problems(folder: Path, text: str) -> tuple[Problem, ...]:
 def loaded(folder: Path, text: str) -> Settings:
     path = folder / "fig.yaml"
     path.write_text(text)
-    return load(path, ENVIRON, CHECKS).settings
+    return load(path, ENVIRON, SOUND).settings
 
 
 def said(folder: Path, text: str) -> list[tuple[str, str, str, str]]:
@@ -874,7 +874,7 @@ def test_a_file_of_keys_holds_one_for_the_algorithms(
 )
 def test_a_file_of_keys_that_fits_is_taken_whole(folder: Path, name: str, algorithms: str) -> None:
     (folder / "fig.yaml").write_text(key_file(name, algorithms).replace("^", ""))
-    whole = load(folder / "fig.yaml", ENVIRON, CHECKS)
+    whole = load(folder / "fig.yaml", ENVIRON, SOUND)
     shop = whole.settings.auth.issuers["shop"]
     assert whole.warnings == ()
     assert (shop.jwks_file or shop.key_file) == str(folder / name)
@@ -884,7 +884,7 @@ def test_a_file_of_keys_that_fits_is_taken_whole(folder: Path, name: str, algori
 def test_a_file_of_keys_that_is_missing_is_watched_all_the_same(folder: Path) -> None:
     (folder / "fig.yaml").write_text(key_file("missing.pem").replace("^", ""))
     with pytest.raises(ConfigError) as caught:
-        load(folder / "fig.yaml", ENVIRON, CHECKS)
+        load(folder / "fig.yaml", ENVIRON, SOUND)
     assert folder / "missing.pem" in caught.value.files
 
 
@@ -1261,7 +1261,7 @@ def test_a_renewed_hash_is_another_configuration(tmp_path: Path) -> None:
     def digest(text: str) -> str:
         path = tmp_path / "fig.yaml"
         path.write_text(text)
-        return load(path, ENVIRON, CHECKS).digest
+        return load(path, ENVIRON, SOUND).digest
 
     assert digest(api_key(f"sha256: {HASH}")) != digest(api_key(f"sha256: {OTHER_HASH}"))
 
@@ -1345,7 +1345,7 @@ def test_any_values_load_and_are_shown_or_are_refused(
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(json.dumps(tree))
     try:
-        config_document(load(path, ENVIRON, CHECKS).settings)
+        config_document(load(path, ENVIRON, SOUND).settings)
     except ConfigError as error:
         assert any(problem.severity == "error" for problem in error.problems)
         places = [(problem.line, problem.column, problem.code, problem.message) for problem in error.problems]
