@@ -23,7 +23,7 @@ AUDIENCE: str = ENVIRONMENT["audience"]
 PUBLISHED = ("rsa1", "rsa2", "ec1", "ps1", "enc1", "ops1", "oct1")
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_HASHES = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}
+_HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
 _PUBLIC = serialization.PublicFormat
 _ENCODING = serialization.Encoding
 
@@ -44,13 +44,14 @@ class Keyring:
         self.keys["oct1"] = b"k" * 32
 
     def jwk(self, name: str, **members: Any) -> dict[str, Any]:
-        extra: dict[str, Any] = {
+        extras: dict[str, dict[str, Any]] = {
             "ps1": {"alg": "PS256", "use": "sig"},
             "enc1": {"use": "enc"},
             "ops1": {"key_ops": ["encrypt"]},
             "oct1": {"alg": "HS256"},
             "ec1": {"alg": "ES256", "use": "sig"},
-        }.get(name, {"alg": "RS256", "use": "sig"})
+        }
+        extra = extras.get(name, {"alg": "RS256", "use": "sig"})
         return {**public_members(self.keys[name]), "kid": name, **extra, **members}
 
     def jwks(self, *names: str) -> bytes:
@@ -88,7 +89,7 @@ def public_members(key: Key) -> dict[str, Any]:
 
 
 def signature(key: Key, signed: bytes, algorithm: str) -> bytes:
-    digest = _HASHES.get(algorithm[-3:], hashes.SHA256)()
+    digest = _HASHES.get(algorithm[-3:], hashes.SHA256())
     if isinstance(key, bytes):
         return hmac.digest(key, signed, "sha256")
     if isinstance(key, rsa.RSAPrivateKey):
