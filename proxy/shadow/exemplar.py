@@ -11,6 +11,7 @@ from proxy.shadow.redact import (
     Storing,
     redacted_body,
     redacted_headers,
+    redacted_path,
     redacted_target,
     redacted_value,
     shown_type,
@@ -37,7 +38,7 @@ def exemplar(sample: Sample, verdict: Verdict, storing: Storing, cap: int) -> di
         "extracted": _side(extracted, storing, cap),
         "differences": [
             {
-                "path": one.path,
+                "path": redacted_path(one.path),
                 "class": one.kind,
                 "severity": one.severity,
                 "legacy": redacted_value(one.candidate if swapped else one.control, one.path, storing),

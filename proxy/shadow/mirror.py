@@ -50,6 +50,8 @@ _ALWAYS_CONTROLLED = 50
 _MAX_COPYING_BYTES = 64 * 1024 * 1024
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 _MAX_REMEMBERED = 1000
+_FAILING = 20  # failures in a row, after which the candidate is only tried now and then
+_PROBE_EVERY_S = 0.1
 _CONDITIONS = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
 _OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 _NOT_SENT = frozenset((b"expect", b"te", b"upgrade"))
@@ -135,6 +137,8 @@ class SeamMirror:
         self.in_flight = 0
         self.tokens = 1.0
         self.filled_at = 0.0
+        self.failures = 0  # of the candidate, in a row
+        self.probe_at = 0.0
 
     def adopt(self, rule: ShadowRule) -> None:
         """With other rules, what was learned of the endpoints begins anew."""
@@ -142,6 +146,19 @@ class SeamMirror:
             self.samples.clear()
             self.controls.clear()
         self.rule = rule
+
+    @property
+    def failing(self) -> bool:
+        return self.failures >= _FAILING
+
+    def spares(self, now: float) -> bool:
+        """Whether the candidate, which does nothing but fail, is left alone this time."""
+        if not self.failing:
+            return False
+        if now < self.probe_at:
+            return True
+        self.probe_at = now + _PROBE_EVERY_S
+        return False
 
     def may(self, per_s: float | None, now: float) -> bool:
         """A token bucket that holds one second's worth."""
@@ -204,11 +221,15 @@ class Mirror:
         if seam.samples[endpoint] >= _ALWAYS and number >= rule.sampled_below:
             self._count(rule, "skipped", "not_sampled")
             return None
-        if not seam.may(rule.config.max_per_s, self._monotonic()):
+        now = self._monotonic()
+        if not seam.may(rule.config.max_per_s, now):
             self._count(rule, "skipped", "rate")
             return None
         if self._is_full(seam, rule):
             self._drop(rule, "queue_full")
+            return None
+        if seam.spares(now):
+            self._drop(rule, "failing")
             return None
         seam.samples[endpoint] += 1
         responder.copy = AnswerCopy(rule.cap_bytes, self._room)
@@ -304,6 +325,8 @@ class Mirror:
         if candidate.withdrawn:
             self._drop(rule, "rolled_back")
             return
+        seam = self._seams[rule.seam]
+        seam.failures = seam.failures + 1 if candidate.failure else 0
         request = exchange.request
         sample = Sample(
             number=job.number,
@@ -330,7 +353,8 @@ class Mirror:
             self._drop(rule, refusal)
             return
         self._count(rule, "failed" if candidate.failure else "asked", candidate.failure)
-        self._remember(job)
+        if not seam.failing:
+            self._remember(job)
 
     async def _ask_again(self, job: Job) -> None:
         rule = job.watch.rule

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any, Final
 
 from proxy.shadow.answer import Answer
@@ -19,16 +20,44 @@ from proxy.shadow.decode import charset, content_of, family_of, media_type
 from proxy.shadow.difference import Shape
 from proxy.shadow.endpoint import templated
 from proxy.shadow.formats import classify, type_of
-from proxy.shadow.places import Place, Settings, compile_places, parse_path, setting
+from proxy.shadow.places import Place, Settings, compile_places, member_text, parse_path, setting
+from proxy.shadow.templates import is_map
 
 MOST_BODY_CHARACTERS: Final = 8 * 1024
 MASK: Final = "***"
 
 _SECRET = re.compile(r"auth|cookie|token|secret|passw|pwd|csrf|xsrf|session|credential|api[-_]?key|^key$|email", re.I)
-# Values of these say how, never who.
-_OPEN: Final = frozenset((b"accept", b"accept-encoding", b"content-type", b"content-length", b"content-encoding"))
+# A member of such a name is shown nowhere, listed or not.
+_NEVER = re.compile(r"authorization|cookie|token|secret|passw|pwd|csrf|xsrf|credential|api[-_]?key", re.I)
+# Values of these say how, never who; and of them only words that are known to say it.
+_OPEN: Final = frozenset((b"accept", b"accept-encoding", b"content-type", b"content-encoding"))
+_KNOWN_TYPES: Final = frozenset(
+    ("*/*", "application/*", "application/json", "application/problem+json", "application/ld+json",
+     "application/hal+json", "application/vnd.api+json", "application/geo+json", "application/graphql",
+     "application/graphql-response+json", "application/x-ndjson", "application/jsonl", "application/xml",
+     "application/atom+xml", "application/rss+xml", "application/soap+xml", "application/xhtml+xml",
+     "application/javascript", "application/yaml", "application/x-www-form-urlencoded", "application/octet-stream",
+     "application/pdf", "application/zip", "application/gzip", "application/protobuf", "application/x-protobuf",
+     "application/grpc", "application/msgpack", "application/cbor", "application/wasm",
+     "application/signed-exchange", "audio/mpeg", "font/woff", "font/woff2", "image/*", "image/apng", "image/avif",
+     "image/gif", "image/jpeg", "image/png", "image/svg+xml", "image/webp", "image/x-icon",
+     "multipart/form-data", "multipart/mixed", "multipart/byteranges", "text/*", "text/calendar", "text/css",
+     "text/csv", "text/event-stream", "text/html", "text/javascript", "text/markdown", "text/plain", "text/xml",
+     "video/mp4", "video/webm")
+)  # fmt: skip
+_TREES: Final = frozenset(("application", "audio", "font", "image", "message", "model", "multipart", "text", "video"))
+_HOW = re.compile(
+    r"\*|br|compress|deflate|gzip|identity|x-gzip|zstd|[qv]=[a-z]?[0-9.]{1,5}"
+    r"|charset=\"?(?:utf-?8|utf-?16|us-ascii|iso-8859-\d{1,2}|windows-125\d)\"?"
+)
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z_-]{0,36}\d{0,3}")
-_MEDIA = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,60}")
+# Most paths are of such names, and then nothing need be asked.
+_PLAIN_PATH = re.compile(r"body:\$(?:\.(?:[a-z_-]{1,40}|[A-Za-z_-]{1,9})|\[\*\]|\{\*\})*")
+_CUT = "body:$..."
+_IDENTIFIED: Final = frozenset(("uuid", "hex", "email", "url", "datetime", "datetime_now", "date", "int", "decimal"))
+_SCHEMES: Final = frozenset((b"basic", b"bearer", b"digest", b"dpop", b"hoba", b"mutual", b"negotiate", b"ntlm"))
+_LONGEST_NAME = 64
+_SHORTEST_RANDOM = 10
 _MOST_VALUE = 200
 _MOST_LINES = 40
 _MOST_DEPTH = 40
@@ -60,8 +89,45 @@ class Storing:
             return False
         place = self.shown
         for step in steps:
+            if _NEVER.search(step.name or ""):
+                return False
             place = place.items if step.items else place.member(step.name or "")
         return place.settings.ignore
+
+
+def is_data(name: str) -> bool:
+    """Whether a member's name is more likely what somebody entered, or made at random, than what a programmer wrote:
+    an id, a date, an address, anything long or unprintable. A name of words alone is taken for a programmer's."""
+    if len(name) > _LONGEST_NAME or not name.isprintable() or is_map((name,), ()):
+        return True
+    return classify(name) in _IDENTIFIED or _is_random(name)
+
+
+def _is_random(name: str) -> bool:
+    """Digits in several places among letters, or letters of both cases and digits by turns: `camelCase` turns at every
+    word only, a random text at two signs of three."""
+    groups = re.findall(r"\d+", name)
+    if len(groups) > 2 and len(name) >= _SHORTEST_RANDOM:
+        return True
+    kinds = [1 if sign.isdigit() else 2 if sign.isupper() else 3 for sign in name if sign.isalnum()]
+    turns = sum(one != other for one, other in pairwise(kinds))
+    return len(name) >= _SHORTEST_RANDOM and 2 * turns >= len(kinds) - 1
+
+
+def redacted_path(path: str) -> str:
+    """A difference's path template, with `{*}` for each name that is data: a rule may still name it. Of one that was
+    too long to be kept whole nothing is left but that."""
+    if not path.startswith("body:$") or _PLAIN_PATH.fullmatch(path):
+        return path
+    try:
+        steps = parse_path(path)
+    except ValueError:
+        return _CUT
+    return "body:$" + "".join("[*]" if step.items else _member(step.name) for step in steps)
+
+
+def _member(name: str | None) -> str:
+    return "{*}" if name is None or is_data(name) else member_text(name)
 
 
 def redacted_value(shape: Shape | None, path: str, storing: Storing) -> dict[str, Any] | None:
@@ -82,11 +148,16 @@ def redacted_value(shape: Shape | None, path: str, storing: Storing) -> dict[str
 def redacted_target(target: bytes, storing: Storing) -> str:
     """Ids in the path and all values of the query are gone."""
     path, mark, query = target.partition(b"?")
-    pairs = (pair.partition(b"=") for pair in query.split(b"&")[:_MOST_LINES])
-    told = [
-        f"{_name(name.decode('latin-1'))}{sign.decode()}{_masked(name, value, storing)}" for name, sign, value in pairs
-    ]
+    told = (_parameter(pair, storing) for pair in query.split(b"&")[:_MOST_LINES])
     return templated(path)[:1000] + ("?" + "&".join(told) if mark else "")
+
+
+def _parameter(pair: bytes, storing: Storing) -> str:
+    """Without a `=` there is no telling whether it is a name."""
+    name, sign, value = pair.partition(b"=")
+    if not sign:
+        return _masked(b"", pair, storing)
+    return f"{_name(name.decode('latin-1'))}={_masked(name, value, storing)}"
 
 
 def redacted_headers(lines: Iterable[tuple[bytes, bytes]], storing: Storing) -> list[list[str]]:
@@ -95,10 +166,12 @@ def redacted_headers(lines: Iterable[tuple[bytes, bytes]], storing: Storing) -> 
     for name, value in list(lines)[:_MOST_LINES]:
         low = name.lower()
         if low in _OPEN:
-            text = _printable(value)
+            text = ", ".join(_how(part, storing) for part in value.split(b",")[:_MOST_LINES])
+        elif low == b"content-length" and value.isdigit():
+            text = str(int(value[:12]))
         elif low == b"authorization":
             scheme, gap, _ = value.partition(b" ")
-            text = f"{_name(scheme.decode('latin-1'))} {MASK}" if gap else MASK
+            text = f"{scheme.decode('ascii')} {MASK}" if gap and scheme.lower() in _SCHEMES else MASK
         else:
             text = _masked(low, value, storing)
         found.append([_name(name.decode("latin-1")), text])
@@ -122,14 +195,37 @@ def redacted_body(answer: Answer, storing: Storing, cap: int) -> str | None:
 
 
 def shown_type(answer: Answer) -> str | None:
-    """The media type, where it is one."""
+    """The media type, `application/{id}+json` for one that is not known; None where there is none."""
     kind = next((value for name, value in answer.headers if name.lower() == b"content-type"), b"")
-    media = media_type(kind)
-    return media if _MEDIA.fullmatch(media) else None
+    return _type(media_type(kind))
+
+
+def _type(media: str) -> str | None:
+    if media in _KNOWN_TYPES:
+        return media
+    tree, slash, rest = media.partition("/")
+    if not slash or tree not in _TREES:
+        return None
+    suffix = next((one for one in ("+json", "+xml") if rest.endswith(one)), "")
+    return f"{tree}/{{id}}{suffix}"
+
+
+def _how(part: bytes, storing: Storing) -> str:
+    """One element of a list that says how: `text/html;q=0.8`. What is not known in it is masked."""
+    found = []
+    for word in part.split(b";")[:_MOST_LINES]:
+        text = word.strip().decode("latin-1").lower()
+        known = text if _HOW.fullmatch(text) else _type(text)
+        found.append(_masked(b"", word.strip(), storing) if known is None else known)
+    return ";".join(found)
 
 
 class _Number(str):
     """A number as it was written."""
+
+
+_HIDDEN: Final = Place(Settings())
+"""Below it nothing is shown."""
 
 
 def _drawn(value: Any, storing: Storing, place: Place, indent: str, depth: int) -> Iterator[str]:
@@ -140,7 +236,8 @@ def _drawn(value: Any, storing: Storing, place: Place, indent: str, depth: int) 
         yield "{"
         for number, (name, member) in enumerate(value.items()):
             yield f"{',' if number else ''}\n{indent}  {json.dumps(_name(name))}: "
-            yield from _drawn(member, storing, place.member(name), indent + "  ", depth + 1)
+            inner = _HIDDEN if _NEVER.search(name) else place.member(name)
+            yield from _drawn(member, storing, inner, indent + "  ", depth + 1)
         yield f"\n{indent}}}"
     elif isinstance(value, list) and value:
         yield "["
@@ -185,8 +282,4 @@ def _masked(name: bytes, value: bytes, storing: Storing) -> str:
 
 def _name(text: str) -> str:
     """A name that a programmer gave; what may be data is an id."""
-    return text if _PLAIN.fullmatch(text) else "{id}"
-
-
-def _printable(value: bytes) -> str:
-    return "".join(sign if " " <= sign <= "~" else "?" for sign in value[:_MOST_VALUE].decode("latin-1"))
+    return text if _PLAIN.fullmatch(text) and not is_data(text) else "{id}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import time
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from bench.openloop import Latencies, Pace, measure
 from bench.origin import SMALL
 from tests.support.client import RawClient
 from tests.support.fig import Fig
-from tests.support.origin import Behaviour, Connection, Origin
 from tests.support.tally import samples
 
 RATE_PER_S = 1000
@@ -35,44 +35,67 @@ upstreams:
 default: monolith
 seams:
   items:
-    routes: [{{path: /**}}]
+    routes: [{{path: "/bench/**"}}]
     extracted: service
     sticky_by: [header.x-user-id]
     shadow: {{sample_percent: 100, max_per_s: null, timeout_s: 30, max_in_flight: 16}}
 """
 
 
-def _hold(connection: Connection) -> None:
-    """30 seconds, then an answer."""
-    while connection.read() is not None:
-        time.sleep(30)
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+CANDIDATE = """
+import asyncio, sys
 
+async def hold(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    await asyncio.sleep(30)
+    writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
 
-def _reset(connection: Connection) -> None:
-    connection.read()
-    connection.reset()
+async def reset(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    writer.transport.abort()
 
+async def stream(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    writer.write(b"HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n")
+    while not writer.is_closing():
+        writer.write(b"400\\r\\n" + b"x" * 1024 + b"\\r\\n")
+        await asyncio.sleep(0.01)
 
-def _stream(connection: Connection) -> None:
-    connection.read()
-    connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while not connection.eof:
+async def main():
+    async def serve(reader, writer):
         try:
-            connection.sock.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
-        except OSError:
-            return
-        time.sleep(0.01)
+            await globals()[sys.argv[1]](reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
 
 
 @contextlib.contextmanager
-def running(folder: Path, candidate: Behaviour) -> Iterator[Fig]:
-    """Legacy is a process of its own: a thread beside the load would wait for it, and it for the thread."""
+def candidate_that(fails: str) -> Iterator[str]:
+    """Where a process listens that holds, resets or streams for ever."""
+    with subprocess.Popen([sys.executable, "-c", CANDIDATE, fails], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def running(folder: Path, candidate: str) -> Iterator[Fig]:
+    """Both sides are processes of their own: a thread beside the load would wait for it, and it for the thread."""
     legacy = bench.origin.Origin(folder, None, own=True)
     try:
         legacy.wait()
-        with contextlib.closing(Origin(candidate)) as extracted:
-            text = CONFIG.format(legacy=f"http://127.0.0.1:{legacy.legacy}", extracted=extracted.url)
+        with candidate_that(candidate) as extracted:
+            text = CONFIG.format(legacy=f"http://127.0.0.1:{legacy.legacy}", extracted=extracted)
             with Fig(folder, text) as fig:
                 yield fig
     finally:
@@ -95,8 +118,8 @@ def answer(fig: Fig) -> tuple[int, list[tuple[str, str]], bytes]:
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("candidate", [_hold, _reset, _stream])
-def test_clients_do_not_notice(tmp_path: Path, candidate: Callable[[Connection], None]) -> None:
+@pytest.mark.parametrize("candidate", ["hold", "reset", "stream"])
+def test_clients_do_not_notice(tmp_path: Path, candidate: str) -> None:
     """p99 with everything shadowed ≤ 1.1 × without, or ≤ + 0.5 ms, medians of rounds in turn; no answer over 1 s."""
     with running(tmp_path, candidate) as fig:
         load(fig, 2.0)
@@ -110,7 +133,7 @@ def test_clients_do_not_notice(tmp_path: Path, candidate: Callable[[Connection],
                 p99[name].append(found.percentile(99))
                 bytes_by[name].add(repr(answer(fig)))
         off, on = (statistics.median(p99[name]) for name in ("legacy", "shadow"))
-        print(f"{candidate.__name__}: p99 {1000 * off:.2f} ms without, {1000 * on:.2f} ms with")
+        print(f"{candidate}: p99 {1000 * off:.2f} ms without, {1000 * on:.2f} ms with")
         assert bytes_by["legacy"] == bytes_by["shadow"]
         assert on <= max(1.1 * off, off + 0.0005)
 
@@ -118,7 +141,7 @@ def test_clients_do_not_notice(tmp_path: Path, candidate: Callable[[Connection],
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_memory_is_bounded_while_the_candidate_hangs(tmp_path: Path) -> None:
-    with running(tmp_path, _hold) as fig:
+    with running(tmp_path, "hold") as fig:
         stage(fig, "shadow")
         load(fig, 20.0)
         before = fig.rss_bytes()

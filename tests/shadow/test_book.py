@@ -18,7 +18,16 @@ from proxy.shadow.noise import OTHER, Differs, EndpointNoise
 NOW_S = 1_780_000_000.0
 MATCH = Verdict("match", True, "")
 UUID = "0b9f6f9e-5a3c-4f0e-9d57-2f6f3c1b7a10"
-DATA = [UUID, "8812345", "2026-05-04", "zQ3shokF9vLx2Tn8", "f" * 101, "a1b2c3d4e5f6a7b8", "anna@shop.example", "x\x00y\x1b"]
+DATA = [
+    UUID,
+    "8812345",
+    "2026-05-04",
+    "zQ3shokF9vLx2Tn8",
+    "f" * 101,
+    "a1b2c3d4e5f6a7b8",
+    "anna@shop.example",
+    "x\x00y\x1b",
+]
 
 
 def book(seed: int = 1) -> Book:
@@ -178,7 +187,9 @@ def test_noise_at_a_name_that_is_data_is_forgiven_while_the_process_lasts_and_no
     assert again.noise["legacy"].n == 9
 
 
-@given(st.text(alphabet="0123456789abcdef", min_size=32, max_size=32).filter(lambda text: not text.isalpha()), st.data())
+@given(
+    st.text(alphabet="0123456789abcdef", min_size=32, max_size=32).filter(lambda text: not text.isalpha()), st.data()
+)
 def test_a_random_key_at_any_depth_is_told_nowhere(key: str, data: st.DataObject) -> None:
     before = data.draw(st.lists(st.sampled_from([".items[*]", ".a", "{*}", "['b c']"]), max_size=4))
     after = data.draw(st.lists(st.sampled_from([".price", "[*]", "{*}"]), max_size=3))

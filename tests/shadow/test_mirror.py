@@ -76,6 +76,7 @@ seams:
     extracted: service
     stage: shadow
     shadow: {{ANY, control_percent: 100, credentials: {{authorization: Bearer shadow}}}}
+  spared: {{routes: [{{path: /spared/**}}], extracted: service, stage: shadow, shadow: {{ANY, max_per_s: null}}}}
   slow:
     routes: [{{path: /slow/**}}]
     extracted: service
@@ -461,6 +462,31 @@ def test_a_candidate_that_fails_is_counted_and_nobody_notices(sides: Sides, beha
     assert sides.ask("GET", "/slow/a").body == b"legacy"
     assert time.monotonic() - started < 0.4
     assert grown(tally, "failed", reason)
+
+
+def test_one_that_does_nothing_but_fail_is_spared_until_it_answers(sides: Sides) -> None:
+    """20 failures in a row, then ten questions a second, and all of them again with the first answer."""
+    sides.extracted.reset(_reset)
+    tally, started = Tally(sides.fig), time.monotonic()
+    with RawClient(sides.fig.address) as client:
+        for number in range(200):
+            client.send(b"GET /spared/%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+            assert client.answer().body == b"legacy"
+            time.sleep(0.002)
+        most = 20 + 16 + 10 * (time.monotonic() - started) + 1  # and those that were under way
+        assert until(lambda: tally.grown('fig_shadow_total{seam="spared"}') == 200)
+        assert 20 <= tally.grown('fig_shadow_total{outcome="failed",reason="broken"}') <= most
+        assert tally.grown('fig_shadow_total{outcome="dropped",reason="failing"}') >= 200 - most
+        sides.extracted.reset(ok)
+        time.sleep(0.15)
+        assert until(lambda: client.get("/spared/back").status == 200 and tally.grown(ASKED_AGAIN) > 0)
+        before = tally.grown(ASKED_AGAIN)
+        for number in range(20):
+            assert client.get(f"/spared/{number}").status == 200
+        assert until(lambda: tally.grown(ASKED_AGAIN) >= before + 20)
+
+
+ASKED_AGAIN = 'fig_shadow_total{seam="spared",outcome="asked"}'
 
 
 def test_one_that_is_not_there_is_unreachable(sides: Sides) -> None:

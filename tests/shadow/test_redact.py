@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.shadow.answer import Answer, Ask
@@ -19,7 +19,9 @@ from proxy.shadow.redact import (
     Storing,
     redacted_body,
     redacted_headers,
+    redacted_path,
     redacted_target,
+    shown_type,
 )
 from tests.support.pairs import answer, document
 from tests.support.samples import NOW_S, Court, sample
@@ -152,7 +154,7 @@ def test_a_target_keeps_its_shape_alone(target: str) -> None:
     assert len(text) < 4000
 
 
-PLANTED = {
+PLANTED: dict[str, dict[str, Any]] = {
     "query": {"ask": Ask("GET", f"/a/1?q={SECRET}".encode(), b"shop.example", at=NOW_S)},
     "segment": {"ask": Ask("GET", f"/a/{SECRET}77".encode(), b"shop.example", at=NOW_S)},
     "header": {"headers": ((b"X-Who", SECRET.encode()), (b"Cookie", SECRET.encode()))},
@@ -163,6 +165,17 @@ PLANTED = {
     "cookie": {"control": answer('{"a": 1}', Set_Cookie=f"sid={SECRET}; Path=/")},
     "location": {"candidate": answer("", status=302, Location=f"/x?t={SECRET}")},
     "type": {"candidate": answer(SECRET, f"text/{SECRET}")},
+    "type suffix": {"candidate": answer("{}", f"application/vnd.{SECRET}+json; profile={SECRET}")},
+    "request type": {"headers": ((b"Content-Type", f"multipart/form-data; boundary={SECRET}".encode()),)},
+    "accept": {"headers": ((b"Accept", f"text/html, application/{SECRET};q={SECRET}, {SECRET}".encode()),)},
+    "scheme": {"headers": ((b"Authorization", f"{SECRET} x".encode()),)},
+    "member": {"candidate": document({"a": 1, SECRET: 2})},
+    "member below": {"control": document({"a": {"x": 1, SECRET: [{"b": SECRET}]}}), "candidate": document({"a": {}})},
+    "map": {"candidate": document({"a": {f"{number}-{SECRET}": 2 for number in range(60)}})},
+    "bare query": {"ask": Ask("GET", f"/a/1?{SECRET}".encode(), b"shop.example", at=NOW_S)},
+    "header name": {"headers": ((f"X-{SECRET}".encode(), b"1"),)},
+    "long": {"candidate": document({"a": 1, SECRET * 300: {SECRET: 2}})},
+    "control characters": {"candidate": document({"a": 1, f"\x00\n\x1b[31m{SECRET}": 2})},
     "text": {"control": answer(SECRET, "text/plain"), "candidate": answer("else", "text/plain")},
     "html": {"control": answer(f"<p>{SECRET}</p>", "text/html"), "candidate": answer("<p>else</p>", "text/html")},
 }
@@ -181,11 +194,79 @@ def test_nothing_of_it_reaches_the_file_or_a_report(tmp_path: Path, place: str) 
     for _ in range(3):
         court.hear(**members)
     assert court.comparisons["recent"]
-    assert SECRET not in json.dumps(court.comparisons) + json.dumps(court.evidence)
+    assert SECRET.lower() not in (json.dumps(court.comparisons) + json.dumps(court.evidence)).lower()
     court.ledger.close()
     written = b"".join(one.read_bytes() for one in tmp_path.iterdir())
-    assert SECRET.encode() not in written
+    assert SECRET.encode().lower() not in written.lower()
     assert b"GET /a/{id}" in written
+
+
+PLACES = (
+    "leaf",
+    "element",
+    "key",
+    "query",
+    "segment",
+    "header",
+    "cookie",
+    "set-cookie",
+    "authorization",
+    "type",
+    "location",
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    secret=st.uuids().map(lambda one: one.hex) | st.text("ABCDEFabcdef0123456789", min_size=24, max_size=60).filter(
+        lambda text: any(sign.isdigit() for sign in text) and any(sign.isalpha() for sign in text)
+    ),
+    places=st.sets(st.sampled_from(PLACES), min_size=1),
+    second=st.booleans(),
+    listed=st.booleans(),
+)  # fmt: skip
+def test_a_random_secret_is_found_nowhere(
+    tmp_path_factory: pytest.TempPathFactory, secret: str, places: set[str], second: bool, listed: bool
+) -> None:
+    directory = tmp_path_factory.mktemp("ledger")
+
+    class OnDisk(Ledger):
+        def __init__(self, _path: Path | None, clock: Any, rng: random.Random) -> None:
+            super().__init__(directory / "l.db", clock, rng)
+
+    def at(place: str, otherwise: str = "x") -> str:
+        return secret if place in places else otherwise
+
+    court = Court(OnDisk, store_values=["$.shown", "$..b", "$.password"] if listed else [])
+    try:
+        for number in range(3):
+            value = {"shown": number, "leaf": at("leaf"), "list": [at("element"), {"c": number}], "password": secret}
+            control, candidate = (
+                answer(
+                    json.dumps({**value, "side": side, **({secret: side} if "key" in places else {})}),
+                    f"application/{at('type')}+json" if side == "two" else "application/json",
+                    Set_Cookie=f"sid={at('set-cookie')}{side}; Path=/",
+                    Location=f"/{side}?t={at('location')}",
+                )
+                for side in ("one", "two")
+            )
+            court.hear(
+                control,
+                candidate,
+                ask=Ask("GET", f"/a/{at('segment')}?q={at('query')}".encode(), b"shop.example", at=NOW_S),
+                headers=(
+                    (b"X-Who", at("header").encode()),
+                    (b"Cookie", f"sid={at('cookie')}".encode()),
+                    (b"Authorization", f"Bearer {at('authorization')}".encode()),
+                ),
+                second=control if second else None,
+            )
+        told = json.dumps(court.comparisons) + json.dumps(court.evidence)
+    finally:
+        court.ledger.close()
+    assert "GET /a/{id}" in told
+    assert secret.lower() not in told.lower()
+    assert all(secret.encode().lower() not in one.read_bytes().lower() for one in directory.iterdir())
 
 
 def test_credentials_are_never_shown_whatever_is_listed() -> None:
@@ -197,6 +278,53 @@ def test_credentials_are_never_shown_whatever_is_listed() -> None:
     court.judge.rules("shop", "m1", {"store_values": ["$..a", "$.*"]})
     court.hear(taken.control, taken.candidate, headers=taken.headers)
     assert SECRET not in json.dumps(court.comparisons)
+
+
+def test_what_is_called_a_credential_is_not_shown_even_where_it_is_listed() -> None:
+    value = {"password": SECRET, "user": {"apiToken": [SECRET], "author": "shown"}}
+    text = body(value, "$.password", "$..author", "$.user.apiToken", "$.user.apiToken[*]")
+    assert SECRET not in text and '"author": "shown"' in text
+    shows = storing("$.password", "$.author", "$.*.*")
+    assert not shows.shows("body:$.password") and shows.shows("body:$.author")
+    assert not shows.shows("body:$.tokens.a")
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("status", "status"),
+        ("header:set-cookie", "header:set-cookie"),
+        ("body", "body"),
+        ("*", "*"),
+        ("body:$", "body:$"),
+        ("body:$.items[*].price", "body:$.items[*].price"),
+        ("body:$['odd.name'].a", "body:$['odd.name'].a"),
+        ("body:$.by_id{*}.line2", "body:$.by_id{*}.line2"),
+        ("body:$.8812[*].a", "body:$[*].a".replace("$", "${*}")),
+        ("body:$.a['anna@shop.example']", "body:$.a{*}"),
+        (f"body:$.{'x' * 65}", "body:${*}"),
+        (f"body:$.a.{'x' * 980}...", "body:$..."),
+        ("body:$['unclosed", "body:$..."),
+    ],
+)
+def test_a_path_keeps_the_names_that_programmers_give(path: str, told: str) -> None:
+    assert redacted_path(path) == told
+    assert redacted_path(told) == told
+
+
+@pytest.mark.parametrize(
+    ("media", "told"),
+    [
+        ("application/json; charset=utf-8", "application/json"),
+        ("application/problem+json", "application/problem+json"),
+        ("application/vnd.shop.v2+json", "application/{id}+json"),
+        ("text/anything", "text/{id}"),
+        ("anything", None),
+        ("any/thing", None),
+    ],
+)
+def test_only_known_media_types_are_spelled_out(media: str, told: str | None) -> None:
+    assert shown_type(answer("", media)) == told
 
 
 def test_an_exemplar_has_both_sides_in_their_places() -> None:

@@ -1,0 +1,76 @@
+"""Under which key a request counts for a limit. Pure.
+
+A key is `{fig:SCOPE}:NAME:HASH`. All limits of a seam share the part in braces, which is what Redis Cluster looks at,
+so that one script may touch all of them. The value is hashed: keys stay short, and neither addresses nor user names
+stand in the store as such. That is no anonymity, for an address can be found by trying all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from socket import AF_INET, AF_INET6, inet_pton
+
+from proxy.admission.principal import Principal
+from proxy.admission.rate_limit import Asked, Limit
+from proxy.messages import RequestHead
+from proxy.routing.split import Selector
+
+_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4-mapped (RFC 4291 2.5.5.2)
+
+
+class LimitKey:
+    """`by`: selectors, of which the first with a value counts; the client's address where none has one. No selector at
+    all: everybody counts under one key."""
+
+    def __init__(self, limit: Limit, by: Sequence[Selector] = ()) -> None:
+        self.limit = limit
+        self._readers = tuple((selector, selector.text.encode()) for selector in by)
+        self._prefix = f"{{fig:{limit.scope}}}:{limit.name}:"
+        # Whom a credential names is known after authentication only.
+        self.after_auth = any(selector.text == "api_key" or selector.text.startswith("jwt.") for selector in by)
+
+    def asked(
+        self, request: RequestHead, params: Mapping[str, bytes], client_ip: str, principal: Principal | None
+    ) -> Asked:
+        """`principal`: the verified one, None where nobody is known (yet)."""
+        return self.limit, self._prefix + self._hash(request, params, client_ip, principal)
+
+    def _hash(
+        self, request: RequestHead, params: Mapping[str, bytes], client_ip: str, principal: Principal | None
+    ) -> str:
+        if not self._readers:
+            return "all"
+        for selector, text in self._readers:
+            value = _verified(selector.text, principal) or selector.read(request, params, client_ip)
+            if value and text != b"client_ip":
+                return blake2b(b"%b\0%b" % (text, value), digest_size=16).hexdigest()
+            if value:
+                break
+        # Of another kind than all others: nobody can call himself like an address, and use up its limit.
+        return blake2b(b"\0" + address_key(client_ip), digest_size=16).hexdigest()
+
+
+def address_key(client_ip: str) -> bytes:
+    """What counts as one client: an IPv4 address, also where it is written as IPv6, or a /64, which is what a customer
+    gets of IPv6 (RFC 6177). Anything else, such as the peer of a UNIX socket, counts as it stands."""
+    try:
+        if ":" not in client_ip:
+            return inet_pton(AF_INET, client_ip)
+        packed = inet_pton(AF_INET6, client_ip.partition("%")[0])
+    except (OSError, ValueError):
+        return b"\0" + client_ip.encode(errors="surrogateescape")
+    return packed[12:] if packed[:12] == _MAPPED else packed[:8]
+
+
+def _verified(selector: str, principal: Principal | None) -> bytes | None:
+    """A claim counts together with its issuer: two of them may call different people by one name."""
+    if principal is None:
+        return None
+    if selector == "api_key":
+        return principal.api_key.encode()
+    kind, _, claim = selector.partition(".")
+    if kind != "jwt" or not principal.issuer:
+        return None
+    value = principal.subject if claim == "sub" else principal.claims.get(claim, "")
+    return f"{principal.issuer}\0{value}".encode() if value else None
