@@ -501,7 +501,9 @@ class Shadow(Model):
     timeout_s: Seconds = Field(default=3, description="Seconds that a shadow call may take, its body included")
     max_in_flight: Count = Field(default=16, description="Most shadow calls at once")
     max_queue: Count = Field(default=100, description="Most samples that wait; more are dropped and counted")
-    max_per_s: Rate | None = Field(default=50, description="Most samples a second; null is no limit")
+    max_per_s: Rate | None = Field(
+        default=50, description="Most samples a second, at once four seconds' worth; null is no limit"
+    )
     credentials: Credentials = Field(
         default="pass",
         repr=False,

@@ -52,6 +52,7 @@ _MAX_WAITING_BYTES = 64 * 1024 * 1024
 _MAX_REMEMBERED = 1000
 _FAILING = 20  # failures in a row, after which the candidate is only tried now and then
 _PROBE_EVERY_S = 0.1
+_BURST_S = 4.0
 _CONDITIONS = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
 _OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 _NOT_SENT = frozenset((b"expect", b"te", b"upgrade"))
@@ -161,10 +162,10 @@ class SeamMirror:
         return False
 
     def may(self, per_s: float | None, now: float) -> bool:
-        """A token bucket that holds one second's worth."""
+        """A token bucket that holds four seconds' worth: what one page asks for at once is compared as a whole."""
         if per_s is None:
             return True
-        self.tokens = min(max(1.0, per_s), self.tokens + (now - self.filled_at) * per_s)
+        self.tokens = min(max(1.0, _BURST_S * per_s), self.tokens + (now - self.filled_at) * per_s)
         self.filled_at = now
         if self.tokens < 1.0:
             return False
