@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from demo.traffic import pages
+from proxy.admin.openapi import openapi
 from tests.support.client import RawClient
 from tests.support.fig import Fig
 from tests.support.wire import until
@@ -100,6 +102,12 @@ def compared(fig: Fig, count: int) -> dict[str, Any]:
     return found
 
 
+def check_against_openapi(name: str, document: dict[str, Any]) -> None:
+    described = openapi("1")
+    schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+    Draft202012Validator(schema).validate(document)
+
+
 def ready(fig: Fig) -> bool:
     found = {one["name"]: one for one in fig.call("GET", "/api/upstreams").json()}
     return bool(found["catalog"]["endpoints"][0]["available"])
@@ -130,6 +138,8 @@ def test_a_planted_bug_is_named_first_with_an_example(sample: Sample, tmp_path: 
         assert found["versions"]["extracted"] == "1.0.0+rounding"
         evidence = fig.call("GET", "/api/seams/catalog/evidence").json()
         assert evidence["verdict"] == "REGRESSED"
+        check_against_openapi("Comparisons", found)
+        check_against_openapi("Evidence", evidence)
         result = subprocess.run(
             [sys.executable, "-m", "proxy.cli.main", "compare", "catalog", "--admin", fig.admin],
             capture_output=True, text=True, check=False,
