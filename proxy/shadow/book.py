@@ -31,6 +31,7 @@ from proxy.shadow.suggest import noise_row, suggested_rule
 MOST_RECENT: Final = 1000
 KEPT_FIRST: Final = 2
 KEPT_OF_THE_REST: Final = 3
+SURE: Final = 20
 
 _MOST_TEMPLATES = 200  # of an endpoint
 _MOST_SIGNATURES = 2000
@@ -187,6 +188,7 @@ class Book:
         self.recent: deque[dict[str, Any]] = deque(maxlen=MOST_RECENT)
         self.served_s: deque[float] = deque(maxlen=500)
         self.seen: Counter[str] = Counter()
+        self._confirmed: dict[str, int] = {}
         self._endpoints: set[str] = set()
         self._templates: dict[str, set[str]] = {}
         self._spots = 0
@@ -336,6 +338,22 @@ class Book:
         """How long a control, the second one and the candidate took."""
         part = self._part(self._told(endpoint))
         part.latency = (part.latency or Latency()).observe(control_s, second_s, candidate_s, limit_s)
+
+    def doubts(self, what: str) -> bool:
+        """Whether a mismatch of this signature should be asked again. Of one that came back 20 times in a row only each
+        20th is: what is sure already must not cost the side that serves a second question each time."""
+        number = self._confirmed.get(what, 0)
+        if number < SURE:
+            return True
+        self._confirmed[what] = number + 1
+        return number % SURE == 0
+
+    def confirm(self, what: str, came_back: bool) -> None:
+        """What the second question brought."""
+        if not came_back:
+            self._confirmed.pop(what, None)
+        elif what in self._confirmed or len(self._confirmed) < _MOST_SIGNATURES:
+            self._confirmed[what] = self._confirmed.get(what, 0) + 1
 
     def slot(self, what: str) -> int | None:
         """Where an exemplar of this signature goes: the first two stay, of all later ones three at random (Vitter,

@@ -129,7 +129,8 @@ class Judge:
             book = self._book(sample, terms)
             verdict = self._judged(sample, terms, book)
             admitted = verdict.counts and self._cap(book).admit(self._fingerprint(sample), sample.at_s)
-            if admitted and verdict.verdict == "mismatch" and _is_confirmed(sample, verdict):
+            to_ask = admitted and verdict.verdict == "mismatch" and _is_confirmed(sample, verdict)
+            if to_ask and book.doubts(signature(sample.endpoint, verdict)):
                 self._wait(Waiting(sample, verdict, terms, admitted, self._clock()))
                 return None
             return self._settle(sample, verdict, terms, admitted)
@@ -146,7 +147,9 @@ class Judge:
         try:
             differs: bool | None = None
             if candidate is not None and control is not None:
-                differs = _differs(self._compared(sample, control, candidate, None, terms, self._book(sample, terms)))
+                book = self._book(sample, terms)
+                differs = _differs(self._compared(sample, control, candidate, None, terms, book))
+                book.confirm(signature(sample.endpoint, waiting.verdict), differs)
             return self._settle(sample, waiting.verdict, terms, waiting.admitted, after_resend(differs) == "flaky")
         except Exception as error:
             return self._botched(sample, terms, error)

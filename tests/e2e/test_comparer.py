@@ -221,6 +221,7 @@ def test_a_ledger_that_cannot_be_used_stops_no_request(rig: Rig) -> None:
         assert until(lambda: fig.call("GET", "/api/seams/items/comparisons").status_code == 200, 20)
 
 
+@pytest.mark.soak  # 12 s of waiting for time-outs
 def test_a_comparer_that_hangs_bounds_memory_answers_no_question_and_lets_fig_end(rig: Rig) -> None:
     rig.legacy.say = rig.extracted.say = lambda target: {**same(target), "text": "x" * 500_000}
     with Fig(rig.folder, rig.config()) as fig:

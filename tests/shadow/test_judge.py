@@ -572,3 +572,24 @@ def test_who_is_asked_twice_only_now_and_then_learns_as_well() -> None:
         second = make() if number % 10 == 0 else None
         kinds.append(told(court.hear(make(), make(), second=second, again=(make(), make()))))
     assert kinds[100:] == [("match", "")] * 100
+
+
+def test_what_comes_back_each_time_is_not_asked_each_time() -> None:
+    """20 in a row, then each 20th; one that does not come back is a reason to ask all of them again."""
+    court = Court()
+    for _ in range(20):
+        court.hear(ONE, TWO)
+    assert court.asked_again == 20
+    for _ in range(200):
+        assert told(court.hear(ONE, TWO)) == ("mismatch", "value")
+    assert 30 <= court.asked_again <= 31
+    assert court.comparisons["totals"]["mismatch"] == 220
+    before = court.asked_again
+    while court.asked_again == before:
+        court.hear(ONE, TWO, again=(ONE, ONE))
+    assert court.comparisons["flaky"] == 1
+    for _ in range(5):
+        court.hear(ONE, TWO)
+    assert court.asked_again == before + 6
+    court.hear(ONE, document({"b": 1}))  # something else is another matter
+    assert court.asked_again == before + 7
