@@ -271,7 +271,7 @@ def test_another_rule_or_version_starts_anew_and_the_old_rules_go_on_where_they_
         first = rig.compared(fig, 20)
         assert first["totals"] == {"match": 0, "mismatch": 20, "uncounted": 0}
         fig.write(rig.config("compare: {numeric: {$.price: {abs: 0.02}}}, "))
-        assert fig.call("POST", "/api/reload").json()["changed"]
+        assert fig.call("POST", "/api/reload").status_code == 200  # the file watch may have been first
         assert rig.found(fig)["epoch"] is None
         rig.ask(fig, 10, 20)
         second = rig.compared(fig, 10)
@@ -282,7 +282,7 @@ def test_another_rule_or_version_starts_anew_and_the_old_rules_go_on_where_they_
         assert third["versions"] == {"legacy": "1", "extracted": "2"}
         assert (sum(third["totals"].values()), third["epoch"] != second["epoch"]) == (5, True)
         fig.write(rig.config())
-        assert fig.call("POST", "/api/reload").json()["changed"]
+        assert fig.call("POST", "/api/reload").status_code == 200
         rig.extracted.version = "1"
         rig.ask(fig, 1, 40)
         assert rig.compared(fig, 21)["epoch"] == first["epoch"]
