@@ -445,15 +445,11 @@ class Book:
 
     def heading(self) -> dict[str, Any]:
         """What every report begins with."""
-        parts = self.whole().values()
         return {
             "seam": self.seam,
             "epoch": self.epoch,
             "since": moment(self.started_s),
             "versions": {"legacy": self.versions[0], "extracted": self.versions[1]},
-            "uncounted": dict(sum((part.uncounted for part in parts), Counter[str]())),
-            "flaky": sum(part.flaky for part in parts),
-            "repeated": sum(part.repeated for part in parts),
         }
 
     def comparisons(self, exemplars: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Any]:
@@ -462,6 +458,9 @@ class Book:
         totals: Counter[str] = sum((part.totals for part in parts.values()), Counter())
         return {
             **self.heading(),
+            "uncounted": dict(sum((part.uncounted for part in parts.values()), Counter[str]())),
+            "flaky": sum(part.flaky for part in parts.values()),
+            "repeated": sum(part.repeated for part in parts.values()),
             "totals": {name: totals[name] for name in ("match", "mismatch", "uncounted")},
             "differences": list(_differences(parts, exemplars)),
             "noise": [

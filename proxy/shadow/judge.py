@@ -65,14 +65,17 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A mismatch that is being asked again. `admitted`: it may count. `since_s` by the clock."""
+class Case:
+    """A sample, what was found, and the book that it belongs in, whichever is the current one when it is settled.
+    `admitted`: the same request has not counted too often in this hour. `heard_s` by the clock."""
 
     sample: Sample
-    verdict: Verdict
     terms: Terms
+    book: Book
+    fingerprint: str
+    verdict: Verdict
     admitted: bool
-    since_s: float
+    heard_s: float
 
     @property
     def size(self) -> int:
@@ -88,7 +91,7 @@ class Judge:
         self._clock = clock
         self._terms: dict[str, OrderedDict[str, Terms]] = {}
         self._caps: dict[str, tuple[str, HourlyCap]] = {}
-        self._waiting: OrderedDict[int, Waiting] = OrderedDict()
+        self._waiting: OrderedDict[int, Case] = OrderedDict()
         self._waiting_bytes = 0
 
     def __repr__(self) -> str:
@@ -126,31 +129,28 @@ class Judge:
         if sample.failure == "broken":
             sample = replace(sample, candidate=_BROKEN)
         try:
-            book = self._book(sample, terms)
-            verdict = self._judged(sample, terms, book)
-            admitted = verdict.counts and self._cap(book).admit(self._fingerprint(sample), sample.at_s)
-            to_ask = admitted and verdict.verdict == "mismatch" and _is_confirmed(sample, verdict)
-            if to_ask and book.doubts(signature(sample.endpoint, verdict)):
-                self._wait(Waiting(sample, verdict, terms, admitted, self._clock()))
+            case = self._heard(sample, terms)
+            to_ask = case.admitted and _differs(case.verdict) and _is_confirmed(case)
+            if to_ask and case.book.doubts(signature(sample.endpoint, case.verdict)):
+                self._wait(case)
                 return None
-            return self._settle(sample, verdict, terms, admitted)
+            return self._settle(case)
         except Exception as error:
             return self._botched(sample, terms, error)
 
     def again(self, number: int, candidate: Answer | None, control: Answer | None) -> Outcome | None:
         """Both sides' second answers to a mismatch; None for an answer that did not come."""
-        waiting = self._waiting.pop(number, None)
-        if waiting is None:
+        case = self._waiting.pop(number, None)
+        if case is None:
             return None
-        self._waiting_bytes -= waiting.size
-        sample, terms = waiting.sample, waiting.terms
+        self._waiting_bytes -= case.size
+        sample, terms, book = case.sample, case.terms, case.book
         try:
             differs: bool | None = None
             if candidate is not None and control is not None:
-                book = self._book(sample, terms)
                 differs = _differs(self._compared(sample, control, candidate, None, terms, book))
-                book.confirm(signature(sample.endpoint, waiting.verdict), differs)
-            return self._settle(sample, waiting.verdict, terms, waiting.admitted, after_resend(differs) == "flaky")
+                book.confirm(signature(sample.endpoint, case.verdict), differs)
+            return self._settle(case, after_resend(differs) == "flaky")
         except Exception as error:
             return self._botched(sample, terms, error)
 
@@ -158,9 +158,9 @@ class Judge:
         """Those that have waited too long, or are too many, are settled as they were."""
         now = self._clock()
         while self._waiting:
-            number, waiting = next(iter(self._waiting.items()))
+            number, case = next(iter(self._waiting.items()))
             crowded = len(self._waiting) > _MOST_WAITING or self._waiting_bytes > _MOST_WAITING_BYTES
-            if not crowded and now - waiting.since_s < WAIT_S:
+            if not crowded and now - case.heard_s < WAIT_S:
                 return
             outcome = self.again(number, None, None)
             if outcome is not None:
@@ -180,7 +180,8 @@ class Judge:
         book = self._present(seam)
         if book is None:
             totals = dict.fromkeys(("match", "mismatch", "uncounted"), 0)
-            return {**_nothing(seam), "totals": totals, "differences": [], "noise": [], "recent": []}
+            counts = {"uncounted": {}, "flaky": 0, "repeated": 0, "totals": totals}
+            return {**_nothing(seam), **counts, "differences": [], "noise": [], "recent": []}
         return book.comparisons(self._ledger.exemplars(book))
 
     def evidence(self, seam: str, known: Iterable[str]) -> dict[str, Any]:
@@ -195,6 +196,9 @@ class Judge:
         last = min(required, key=lambda group: group.percent, default=None)
         return {
             **(_nothing(seam) if book is None else book.heading()),
+            "uncounted": dict(evidence.uncounted),
+            "flaky": evidence.flaky,
+            "repeated": evidence.repeated,
             **verdict.to_json(),
             "meter": "nothing was compared yet" if last is None else f"{last.name}: {last.meter}",
             "samples": evidence.samples,
@@ -210,6 +214,13 @@ class Judge:
         return None
 
     # --- judging -----------------------------------------------------------------------------------------------------
+
+    def _heard(self, sample: Sample, terms: Terms) -> Case:
+        book = self._book(sample, terms)
+        verdict = self._judged(sample, terms, book)
+        mark = self._fingerprint(sample)
+        admitted = verdict.counts and self._cap(book).admit(mark, sample.at_s)
+        return Case(sample, terms, book, mark, verdict, admitted, self._clock())
 
     def _judged(self, sample: Sample, terms: Terms, book: Book) -> Verdict:
         if sample.failure == "timeout":
@@ -237,45 +248,26 @@ class Judge:
                 return other
         return verdict
 
-    def _settle(self, sample: Sample, verdict: Verdict, terms: Terms, admitted: bool, flaky: bool = False) -> Outcome:
-        """`admitted`: the same request has not counted too often in this hour."""
-        book = self._book(sample, terms)
-        self._learn(sample, verdict, terms, book, flaky)
+    def _settle(self, case: Case, flaky: bool = False) -> Outcome:
+        sample, verdict, book = case.sample, case.verdict, case.book
+        self._learn(case, flaky)
         counts = verdict.counts and not flaky
-        repeated = counts and not admitted
+        repeated = counts and not case.admitted
         book.settle(sample.endpoint, verdict, sample.at_s, sample.request_id, flaky=flaky, repeated=repeated)
         if counts and not repeated:
-            self._tally(sample, verdict, book)
-        if verdict.verdict == "mismatch" and not flaky and sample.candidate is not None:
-            self._show(sample, verdict, terms, book)
+            _tally(case)
+        if _differs(verdict) and not flaky and sample.candidate is not None:
+            _show(case)
         kind = "flaky" if flaky else verdict.kind
         return Outcome(sample.number, sample.seam, verdict.verdict, kind)
 
-    def _tally(self, sample: Sample, verdict: Verdict, book: Book) -> None:
-        legacy, _ = sides(sample)
-        method, _, template = sample.endpoint.partition(" ")
-        stratum = Stratum.of(method, template, (legacy or _BROKEN).status)
-        book.tally(stratum, verdict.verdict == "mismatch", self._fingerprint(sample), sample.at_s)
-
-    def _show(self, sample: Sample, verdict: Verdict, terms: Terms, book: Book) -> None:
-        """Keep it as an exemplar, where one is wanted. It counts already, whatever becomes of this."""
-        what = signature(sample.endpoint, verdict)
-        slot = book.slot(what)
-        if slot is None:
-            return
-        try:
-            document = exemplar(sample, verdict, terms.storing, terms.rules.max_body_bytes)
-        except Exception as error:
-            log.error("a sample of %s cannot be shown: %s", sample.endpoint, type(error).__name__)
-        else:
-            book.keep(what, slot, sample.endpoint, sample.at_s, document)
-
-    def _learn(self, sample: Sample, verdict: Verdict, terms: Terms, book: Book, flaky: bool) -> None:
+    def _learn(self, case: Case, flaky: bool) -> None:
         """What the second control tells, and how long each took."""
+        sample, terms, book = case.sample, case.terms, case.book
         second = sample.second
         if sample.served == "legacy" and sample.served_s is not None:
             book.served_s.append(sample.served_s)
-        if second is None or not verdict.counts or verdict.kind == "compare_error":
+        if second is None or not case.verdict.counts or case.verdict.kind == "compare_error":
             return  # what could not be compared once is not tried twice more
         if second.status >= 500:
             return  # an outage, and nothing that a rule could excuse
@@ -302,14 +294,14 @@ class Judge:
         try:
             book = self._book(sample, terms)
             book.settle(sample.endpoint, verdict, sample.at_s, sample.request_id)
-            self._tally(sample, verdict, book)
+            _tally(Case(sample, terms, book, self._fingerprint(sample), verdict, True, self._clock()))
         except Exception as further:
             log.error("a sample of %s could not be counted: %s", sample.endpoint, type(further).__name__)
         return Outcome(sample.number, sample.seam, "mismatch", "compare_error")
 
-    def _wait(self, waiting: Waiting) -> None:
-        self._waiting[waiting.sample.number] = waiting
-        self._waiting_bytes += waiting.size
+    def _wait(self, case: Case) -> None:
+        self._waiting[case.sample.number] = case
+        self._waiting_bytes += case.size
 
     def _book(self, sample: Sample, terms: Terms) -> Book:
         """Of the epoch that rules and versions make. Who failed, or does not name its version on this answer, is taken
@@ -364,9 +356,32 @@ def _version(answer: Answer, header: bytes) -> str:
     return "".join(sign for sign in value.decode("latin-1") if " " <= sign <= "~")[:_LONGEST_VERSION]
 
 
-def _is_confirmed(sample: Sample, verdict: Verdict) -> bool:
+def _tally(case: Case) -> None:
+    sample = case.sample
+    legacy, _ = sides(sample)
+    method, _, template = sample.endpoint.partition(" ")
+    stratum = Stratum.of(method, template, (legacy or _BROKEN).status)
+    case.book.tally(stratum, _differs(case.verdict), case.fingerprint, sample.at_s)
+
+
+def _show(case: Case) -> None:
+    """Keep it as an exemplar, where one is wanted. It counts already, whatever becomes of this."""
+    sample, verdict, terms, book = case.sample, case.verdict, case.terms, case.book
+    what = signature(sample.endpoint, verdict)
+    slot = book.slot(what)
+    if slot is None:
+        return
+    try:
+        document = exemplar(sample, verdict, terms.storing, terms.rules.max_body_bytes)
+    except Exception as error:
+        log.error("a sample of %s cannot be shown: %s", sample.endpoint, type(error).__name__)
+    else:
+        book.keep(what, slot, sample.endpoint, sample.at_s, document)
+
+
+def _is_confirmed(case: Case) -> bool:
     """Whether it is asked again before it counts. What breaks the comparer would only break it again."""
-    return sample.ask.method in _CONFIRMED and verdict.kind != "compare_error"
+    return case.sample.ask.method in _CONFIRMED and case.verdict.kind != "compare_error"
 
 
 def _differs(verdict: Verdict) -> bool:
@@ -385,7 +400,5 @@ def _turned(verdict: Verdict) -> Verdict:
 
 
 def _nothing(seam: str) -> dict[str, Any]:
-    versions = {"legacy": "", "extracted": ""}
-    return {
-        "seam": seam, "epoch": None, "since": None, "versions": versions, "uncounted": {}, "flaky": 0, "repeated": 0,
-    }  # fmt: skip
+    """The heading of a report where there is no book."""
+    return {"seam": seam, "epoch": None, "since": None, "versions": {"legacy": "", "extracted": ""}}

@@ -373,6 +373,21 @@ def test_a_failure_right_after_the_rules_changed_names_the_versions_that_were() 
     assert court.comparisons["versions"] == {"legacy": "1", "extracted": "2"}
 
 
+@pytest.mark.parametrize("differing", [False, True])
+def test_an_older_version_is_the_current_one_again_after_20_samples_in_a_row(differing: bool) -> None:
+    """Each sample counts once, also one that is asked again."""
+    court = Court(version_header="x-version")
+
+    def hear(version: str) -> str:
+        court.hear(versioned("1"), versioned(version, '{"a":2}' if differing else '{"a":1}'))
+        return str(court.comparisons["versions"]["extracted"])
+
+    assert [hear("1"), hear("2")] == ["1", "2"]
+    assert [hear("1") for _ in range(19)] == ["2"] * 19
+    assert hear("2") == "2"
+    assert [hear("1") for _ in range(20)] == ["2"] * 19 + ["1"]
+
+
 def test_a_hostile_version_is_cut() -> None:
     court = Court(version_header="x-version")
     court.hear(versioned("1"), answer('{"a":1}', x_version="\x1b[2J" + "v\u00e9" * 500))
