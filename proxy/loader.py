@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from proxy.admission import not_enforced
+from proxy.child import start_child
 from proxy.config.load import Loaded, load
 from proxy.errors import ConfigError, Problem
 from proxy.routing import table
@@ -39,18 +40,7 @@ def load_file(path: Path) -> Loaded:
 
 async def load_in_child(path: Path) -> Loaded:
     """The same in a child process. Raises ConfigError."""
-    root = str(Path(__file__).parent.parent)
-    search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # a file in the working folder must not stand in for a module
-        "-m",
-        "proxy.loader",
-        str(path),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": search},
-    )
+    child = await start_child("proxy.loader", str(path), stdout=asyncio.subprocess.PIPE)
     try:
         output, _ = await child.communicate()
     except asyncio.CancelledError:  # fig ends: nobody reads what the child has to say

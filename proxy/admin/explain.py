@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.admin.resilience_steps import BreakerWords, add_resilience, fallback_words, just_closed
-from proxy.admin.seam_view import moment
 from proxy.admin.shadow_step import add_shadow
 from proxy.admin.trail import Trail
 from proxy.admission.trust import Trust
 from proxy.config.model import RouteConfig
 from proxy.errors import AmbiguousPath, BodyTooLarge, MethodNotAllowed, ProxyError, Rejected, RouteNotFound
 from proxy.messages import RequestHead
+from proxy.moment import moment
 from proxy.routing.decide import Decision, apply_rewrite, bucket_of, decide
 from proxy.routing.path import readings, split_target
 from proxy.routing.split import BUCKETS

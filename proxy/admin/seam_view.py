@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from proxy.config.model import Fallback, Stage
+from proxy.moment import moment
 from proxy.routing.resilience import BreakerRule, own_fallback
 from proxy.routing.shadowing import mirrors
 from proxy.snapshot import Latch, Override, SeamRecord, SeamState, share
@@ -25,11 +25,6 @@ class Now:
     def at(self, monotonic: float) -> str:
         """A time of the monotonic clock, for people."""
         return moment(self.epoch + monotonic - self.monotonic)
-
-
-def moment(at: float) -> str:
-    """Seconds since the epoch as `2026-03-01T12:00:00.000Z`."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def seam_document(

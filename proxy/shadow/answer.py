@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-_CONDITIONS = frozenset(
+CONDITIONS: Final = frozenset(
     (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"range")
 )
+"""With one of these the answer depends on validators, or is a part (RFC 9110 13.1, 14.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +44,4 @@ class Answer:
 
 def is_conditional(names: Iterable[bytes]) -> bool:
     """Whether one of these request header names makes the answer depend on validators or ask for a part."""
-    return any(name.lower() in _CONDITIONS for name in names)
+    return any(name.lower() in CONDITIONS for name in names)

@@ -13,12 +13,12 @@ import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
+from proxy.moment import moment
 from proxy.shadow.difference import Verdict
 from proxy.shadow.endpoint import MOST_ENDPOINTS
 from proxy.shadow.evidence import Evidence, Stratum, Tally
@@ -152,11 +152,6 @@ def signature(endpoint: str, verdict: Verdict) -> str:
     if len(text) <= _LONGEST_SIGNATURE:
         return text
     return f"{text[:_LONGEST_SIGNATURE]}… #{blake2b(text.encode(), digest_size=4).hexdigest()}"
-
-
-def moment(at_s: float) -> str:
-    """RFC 3339 in UTC."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Book:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from proxy.moment import moment
 from proxy.shadow.answer import Answer
-from proxy.shadow.book import moment
 from proxy.shadow.difference import Verdict
 from proxy.shadow.redact import (
     Storing,

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
-import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from proxy.child import start_child
 from proxy.config.model import Shadow
 from proxy.errors import ComparerAway
 from proxy.routing.shadowing import ShadowRule
@@ -196,20 +195,13 @@ class Feed:
         return f"status {process.returncode}"
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
-        root = str(Path(__file__).parent.parent.parent)
-        search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # a file in the working folder must not stand in for a module
-            "-m",
+        return await start_child(
             "proxy.shadow.worker",
             str(theirs.fileno()),
             "-" if self._ledger is None else str(self._ledger),
-            stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
             start_new_session=True,  # what a terminal sends to fig is fig's to act on
-            env={**os.environ, "PYTHONPATH": search},
         )
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:

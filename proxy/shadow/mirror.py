@@ -33,7 +33,7 @@ from proxy.routing.path import split_target
 from proxy.routing.resilience import SAFE
 from proxy.routing.shadowing import ShadowRule, Target
 from proxy.routing.split import BUCKETS, sticky_value
-from proxy.shadow.answer import Answer, Ask
+from proxy.shadow.answer import CONDITIONS, Answer, Ask
 from proxy.shadow.endpoint import Endpoints
 from proxy.shadow.feed import Feed
 from proxy.shadow.sample import Failure, Sample
@@ -53,7 +53,6 @@ _MAX_REMEMBERED = 1000
 _FAILING = 20  # failures in a row, after which the candidate is only tried now and then
 _PROBE_EVERY_S = 0.1
 _BURST_S = 4.0
-_CONDITIONS = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
 _OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 _NOT_SENT = frozenset((b"expect", b"te", b"upgrade"))
 _UNREACHABLE = (ConnectFailed, ConnectTimeout, NoHealthyEndpoint)
@@ -461,7 +460,7 @@ def unfit(rule: ShadowRule, request: RequestHead, path: bytes) -> str | None:
         return "method"  # many frameworks obey it: the request may write, whatever it is called
     if b"range" in fields:
         return "range"
-    if any(name in fields for name in _CONDITIONS):
+    if not CONDITIONS.isdisjoint(fields):
         return "conditional"
     return "upgrade" if request.upgrade else None
 

@@ -7,13 +7,13 @@ import dataclasses
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 import httpx
 import orjson
 
 from proxy.config.model import Webhook as WebhookConfig
 from proxy.events import Event
+from proxy.moment import moment
 from proxy.upstreams.health import ask
 
 LONGEST_PAUSE_S = 30.0
@@ -87,8 +87,7 @@ class Webhook:
                 self.sent += 1
 
     def _body(self, at: float, event: Event) -> bytes:
-        moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        told = {"type": type(event).__name__, "at": moment, "instance": self._instance}
+        told = {"type": type(event).__name__, "at": moment(at), "instance": self._instance}
         return orjson.dumps({**told, **dataclasses.asdict(event)})
 
     def _host(self) -> str:
