@@ -9,7 +9,6 @@ import copy
 import json
 import re
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,11 @@ from hypothesis import strategies as st
 from proxy.admin.config_view import MASK, config_document
 from proxy.config import door, key_files
 from proxy.config.load import load
-from proxy.config.model import Auth, RateLimits, Settings
+from proxy.config.model import Auth, RateLimits
 from proxy.config.shape import MODELS
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError
 from proxy.loader import SOUND
+from tests.support.config_file import ConfigFile, Rejects
 
 ENVIRON = {"HUSHED": "hushed-hushed", "REDIS": "redis://:hushed@10.0.0.9:6379/0", "NONE": "", "DIGITS": "123456"}
 HASH, OTHER_HASH = sha256(b"a").hexdigest(), sha256(b"b").hexdigest()
@@ -91,39 +91,8 @@ def access(keys: str) -> str:
     return seam(f"access: {{{keys}}}")
 
 
-@dataclass(frozen=True, slots=True)
-class Rejects:
-    """The only problem that this text has."""
-
-    text: str
-    code: str
-    message: str
-
-    def expected(self, severity: str) -> tuple[str, str, str, str]:
-        before = self.text.partition("^")[0]
-        place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
-        return place, severity, self.code, self.message
-
-
-def problems(folder: Path, text: str) -> tuple[Problem, ...]:
-    """All of them; errors or only warnings."""
-    path = folder / "fig.yaml"
-    path.write_text(text)
-    try:
-        return load(path, ENVIRON, SOUND).warnings
-    except ConfigError as error:
-        return error.problems
-
-
-def loaded(folder: Path, text: str) -> Settings:
-    path = folder / "fig.yaml"
-    path.write_text(text)
-    return load(path, ENVIRON, SOUND).settings
-
-
-def said(folder: Path, text: str) -> list[tuple[str, str, str, str]]:
-    found = problems(folder, text)
-    return [(f"{one.line}:{one.column}", one.severity, one.code, one.message) for one in found]
+_file = ConfigFile(ENVIRON, SOUND)
+problems, loaded, said = _file.problems, _file.loaded, _file.said
 
 
 # --- issuers ----------------------------------------------------------------------------------------------------------

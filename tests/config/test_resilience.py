@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from hypothesis import strategies as st
 from proxy.admin.config_view import MASK, config_document
 from proxy.config import resilience
 from proxy.config.load import load
-from proxy.config.model import Fallback, Settings, StaticAnswer
+from proxy.config.model import Fallback, StaticAnswer
 from proxy.config.shape import MODELS
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError
 from proxy.routing.table import check
+from tests.support.config_file import ConfigFile, Rejects
 
 SECRET = "hush-hush/hush hush"
 ENVIRON = {"SECRET": SECRET, "TOKEN": "hushed-token", "NONE": "none", "HOOK": "https://chat.example/hush"}
@@ -68,39 +68,8 @@ def telemetry(keys: str) -> str:
     return TELEMETRY.format(keys)
 
 
-@dataclass(frozen=True, slots=True)
-class Rejects:
-    """The only problem that this text has."""
-
-    text: str
-    code: str
-    message: str
-
-    def expected(self, severity: str) -> tuple[str, str, str, str]:
-        before = self.text.partition("^")[0]
-        place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
-        return place, severity, self.code, self.message
-
-
-def problems(folder: Path, text: str) -> tuple[Problem, ...]:
-    """All of them; errors or only warnings."""
-    path = folder / "fig.yaml"
-    path.write_text(text)
-    try:
-        return load(path, ENVIRON, (check,)).warnings
-    except ConfigError as error:
-        return error.problems
-
-
-def loaded(folder: Path, text: str) -> Settings:
-    path = folder / "fig.yaml"
-    path.write_text(text)
-    return load(path, ENVIRON, (check,)).settings
-
-
-def said(folder: Path, row: Rejects) -> list[tuple[str, str, str, str]]:
-    found = problems(folder, row.text.replace("^", ""))
-    return [(f"{one.line}:{one.column}", one.severity, one.code, one.message) for one in found]
+_file = ConfigFile(ENVIRON, (check,))
+problems, loaded, said = _file.problems, _file.loaded, _file.said
 
 
 # --- what contradicts itself ------------------------------------------------------------------------------------------
@@ -349,7 +318,7 @@ FALLBACKS = [
     "row", [*BULKHEADS, *PROBES, *DISCOVERY, *WEBHOOKS, *BREAKERS, *RETRIES, *FALLBACKS], ids=lambda row: row.code
 )
 def test_what_contradicts_itself_is_refused_where_it_stands(tmp_path: Path, row: Rejects) -> None:
-    assert said(tmp_path, row) == [row.expected("error")]
+    assert said(tmp_path, row.text.replace("^", "")) == [row.expected("error")]
 
 
 IDLE = [
@@ -377,7 +346,7 @@ IDLE = [
 
 @pytest.mark.parametrize("row", IDLE, ids=lambda row: row.message.split("`")[1])
 def test_what_has_no_effect_is_a_warning(tmp_path: Path, row: Rejects) -> None:
-    assert said(tmp_path, row) == [row.expected("warning")]
+    assert said(tmp_path, row.text.replace("^", "")) == [row.expected("warning")]
 
 
 def test_every_finding_is_in_a_table() -> None:
@@ -536,7 +505,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("row", SHAPES, ids=lambda row: row.message.split(" ")[0].strip("`"))
 def test_a_wrong_shape_is_one_problem(tmp_path: Path, row: Rejects) -> None:
-    assert said(tmp_path, row) == [row.expected("error")]
+    assert said(tmp_path, row.text.replace("^", "")) == [row.expected("error")]
 
 
 def test_a_fallback_is_a_word_or_a_mapping(tmp_path: Path) -> None:
@@ -594,7 +563,7 @@ def test_a_misspelt_key_is_one_problem_with_the_right_one(
     tmp_path: Path, text: str, key: str, section: str, meant: str
 ) -> None:
     row = Rejects(text, "FIG006", f"unknown key `{key}` in `{section}` (did you mean `{meant}`?)")
-    assert said(tmp_path, row) == [row.expected("error")]
+    assert said(tmp_path, row.text.replace("^", "")) == [row.expected("error")]
 
 
 def test_an_unknown_key_hides_nothing_about_a_key_that_is_there(tmp_path: Path) -> None:

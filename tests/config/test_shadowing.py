@@ -9,7 +9,6 @@ import ast
 import json
 import pickle
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,13 @@ from proxy.admin.config_view import MASK, config_document
 from proxy.config import shadowing
 from proxy.config.compare_keys import COMPARE_KEYS, COMPARE_SCHEMA
 from proxy.config.load import load
-from proxy.config.model import Settings, Shadow, ShadowGate
-from proxy.errors import ConfigError, Problem
+from proxy.config.model import Shadow, ShadowGate
+from proxy.errors import ConfigError
 from proxy.loader import CHECKS
 from proxy.shadow import rule_check
 from proxy.shadow.evidence import Policy
 from proxy.shadow.rules import KEYS, compile_rules
+from tests.support.config_file import ConfigFile, Rejects
 
 ENVIRON = {"TOKEN": "Bearer hushed", "DIGITS": "123456", "PATTERN": "(hushed", "NONE": ""}
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "comparison_cases.json").read_text())
@@ -57,39 +57,8 @@ def posts(keys: str, routes: str = ROUTES) -> str:
     return shadow(f"writes: {{level: read_posts, {keys}}}", routes)
 
 
-@dataclass(frozen=True, slots=True)
-class Rejects:
-    """The only problem that this text has."""
-
-    text: str
-    code: str
-    message: str
-
-    def expected(self, severity: str) -> tuple[str, str, str, str]:
-        before = self.text.partition("^")[0]
-        place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
-        return place, severity, self.code, self.message
-
-
-def problems(folder: Path, text: str) -> tuple[Problem, ...]:
-    """All of them; errors or only warnings."""
-    path = folder / "fig.yaml"
-    path.write_text(text)
-    try:
-        return load(path, ENVIRON, CHECKS).warnings
-    except ConfigError as error:
-        return error.problems
-
-
-def loaded(folder: Path, text: str) -> Settings:
-    path = folder / "fig.yaml"
-    path.write_text(text)
-    return load(path, ENVIRON, CHECKS).settings
-
-
-def said(folder: Path, text: str) -> list[tuple[str, str, str, str]]:
-    found = problems(folder, text)
-    return [(f"{one.line}:{one.column}", one.severity, one.code, one.message) for one in found]
+_file = ConfigFile(ENVIRON, CHECKS)
+problems, loaded, said = _file.problems, _file.loaded, _file.said
 
 
 def the_shadow(folder: Path, text: str) -> Shadow:
