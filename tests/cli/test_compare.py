@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +16,7 @@ from proxy.cli.compare_text import comparisons_views
 from proxy.cli.differences_text import Row, body_rows, broken_lines, rules_yaml, side_text, value_text
 from proxy.cli.render import Table
 from proxy.shadow.rules import compile_rules
-from tests.support.cli import Command, Listener
+from tests.support.cli import Command, Listener, on_terminal
 from tests.support.comparisons import (
     ShadowPort,
     comparisons,
@@ -169,19 +165,7 @@ def test_no_control_character_comes_out(fig: Fig) -> None:
 
 def test_on_a_terminal_neither_controls_nor_markup_count(listener: Listener) -> None:
     listener.app = ShadowPort(hostile()).app
-    ours, theirs = pty.openpty()
-    env = {**os.environ, "FIG_ADMIN_URL": listener.url, "TERM": "xterm", "COLUMNS": "400"}
-    command = [sys.executable, "-m", "proxy.cli.main", "compare", "catalog"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
-    os.close(theirs)
-    text = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            text += chunk
-    except OSError:  # Linux: the other side has closed
-        pass
-    os.close(ours)
-    assert process.wait(20) == 4, text.decode()
+    text = on_terminal(listener.url, "compare", "catalog", columns=400, status=4)
     assert b"[red]x[/red]" in text
     for bad in (b"\x1b]0", b"\x07", b"\x1b[2J", "\u202e".encode(), b"\x1b[31m"):
         assert bad not in text

@@ -24,7 +24,7 @@ from proxy.wire.copy import AnswerCopy
 from proxy.wire.responder import Responder
 from tests.support.client import Answer, RawClient
 from tests.support.fig import Fig, free_port
-from tests.support.origin import Behaviour, Connection, Origin, Request, ok, saying
+from tests.support.origin import Behaviour, Connection, Origin, Request, ok, resetting, saying
 from tests.support.snapshots import snapshot
 from tests.support.tally import Tally
 from tests.support.tls import Authority, TlsOrigin
@@ -408,11 +408,6 @@ def test_no_more_than_max_per_s(sides: Sides) -> None:
 # --- a candidate that misbehaves -------------------------------------------------------------------------------------
 
 
-def _reset(connection: Connection) -> None:
-    connection.read()
-    connection.reset()
-
-
 def _hold(connection: Connection) -> None:
     connection.read()
     connection.wait_closed(30)
@@ -447,7 +442,7 @@ def _stalls(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("behave", "reason"),
     [
-        (_reset, "broken"),
+        (resetting, "broken"),
         (_garbage, "broken"),
         (_cut, "broken"),
         (_interims, "broken"),
@@ -466,7 +461,7 @@ def test_a_candidate_that_fails_is_counted_and_nobody_notices(sides: Sides, beha
 
 def test_one_that_does_nothing_but_fail_is_spared_until_it_answers(sides: Sides) -> None:
     """20 failures in a row, then ten questions a second, and all of them again with the first answer."""
-    sides.extracted.reset(_reset)
+    sides.extracted.reset(resetting)
     tally, started = Tally(sides.fig), time.monotonic()
     with RawClient(sides.fig.address) as client:
         for number in range(200):
@@ -642,7 +637,7 @@ def test_large_answers_pass_as_they_are(sides: Sides) -> None:
 
 def test_the_places_of_the_candidate_are_not_its_clients(sides: Sides) -> None:
     """What is asked aside takes no place of the bulkhead, and trips no breaker."""
-    sides.extracted.reset(_reset)
+    sides.extracted.reset(resetting)
     for number in range(30):
         sides.ask("GET", f"/shadow/{number}")
     found = {one["name"]: one for one in sides.fig.call("GET", "/api/upstreams").json()}

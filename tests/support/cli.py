@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import socket
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
 
@@ -62,3 +66,25 @@ class Served:
 
     def command(self, **env: str) -> Command:
         return Command({"FIG_ADMIN_URL": self.url, "FIG_ACTOR": "ana", **env})
+
+
+def fig_command(*args: str) -> list[str]:
+    """To run `fig ARGS` as a process."""
+    return [sys.executable, "-m", "proxy.cli.main", *args]
+
+
+def on_terminal(url: str, *args: str, columns: int = 200, status: int = 0) -> bytes:
+    """Everything that the command writes to its terminal. It must end with this status."""
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "FIG_ADMIN_URL": url, "TERM": "xterm", "COLUMNS": str(columns)}
+    process = subprocess.Popen(fig_command(*args), stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    text = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            text += chunk
+    except OSError:  # Linux: the other side has closed
+        pass
+    os.close(ours)
+    assert process.wait(20) == status, text.decode()
+    return text

@@ -132,6 +132,12 @@ def ok(connection: Connection) -> None:
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + (b"" if head_only else b"ok"))
 
 
+def resetting(connection: Connection) -> None:
+    """Take a request, and reset the connection."""
+    connection.read()
+    connection.reset()
+
+
 def saying(*answers: bytes, close: bool = False) -> Behaviour:
     """Answer the requests of a connection with these bytes, the last one again and again."""
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.client import Answer, RawClient
 from tests.support.fig import Fig, free_port
-from tests.support.origin import Behaviour, Connection, Origin, deaf_port, ok, saying
+from tests.support.origin import Behaviour, Connection, Origin, deaf_port, ok, resetting, saying
 from tests.support.tally import Tally, pool
 from tests.support.wire import access_line, until
 
@@ -112,11 +112,6 @@ def _read(connection: Connection) -> None:
     connection.read()
 
 
-def _reset(connection: Connection) -> None:
-    connection.read()
-    connection.reset()
-
-
 def _silent(connection: Connection) -> None:
     connection.read()
     connection.wait_closed(5)
@@ -166,7 +161,7 @@ FAULTS = (
     Fault("F1", "refuses the connection", "dead", ok, "connect_failed", 200),
     Fault("F2", "does not answer the connect within `connect_s`", "deaf", ok, "connect_timeout", 200),
     Fault("F3", "closes before the status", "service", _read, "upstream_reset", 502),
-    Fault("F3", "resets before the status", "service", _reset, "upstream_reset", 502),
+    Fault("F3", "resets before the status", "service", resetting, "upstream_reset", 502),
     Fault("F3", "closes within the head", "service", _once(b"HTTP/1.1 200 OK\r\nContent-"), "upstream_reset", 502),
     Fault("F5", "no head within `response_s`", "service", _silent, "response_timeout", 504),
     Fault(
@@ -415,7 +410,7 @@ def test_an_upload_that_was_surely_not_received_goes_to_legacy_whole(sides: Side
 
 
 def test_a_large_body_that_was_poured_already_is_not_given_to_legacy(sides: Sides) -> None:
-    sides.script(_reset)
+    sides.script(resetting)
     got = sides.ask("GET", "/service/up", b"x" * 100_000)
     assert got.status == 502
     assert sides.legacy.requests == []

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.client import Answer, RawClient
 from tests.support.fig import Fig
-from tests.support.origin import Behaviour, Connection, Origin, deaf_port, ok, saying
+from tests.support.origin import Behaviour, Connection, Origin, deaf_port, ok, resetting, saying
 from tests.support.tally import Tally, pool
 from tests.support.wire import OK, BySize, Serve, access_line, get, post, until
 
@@ -36,11 +36,6 @@ def _silent(connection: Connection) -> None:
 
 def _closing(connection: Connection) -> None:
     connection.read()
-
-
-def _resetting(connection: Connection) -> None:
-    connection.read()
-    connection.reset()
 
 
 def _saying(data: bytes, then: Behaviour | None = None) -> Behaviour:
@@ -186,7 +181,7 @@ def _protocol(what: str, data: bytes) -> Fault:
 _STALE = 'fig_retries_total{upstream="origin"}'
 FAULTS = (
     _fault("F3", "closes before the status", _closing, 502, "upstream_reset"),
-    _fault("F3", "resets before the status", _resetting, 502, "upstream_reset"),
+    _fault("F3", "resets before the status", resetting, 502, "upstream_reset"),
     _fault("F3", "closes within the head", _saying(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"), 502, "upstream_reset"),
     _fault("F4", "closes within a body with a length", _saying(_PART), 200, "upstream_reset", whole=False),
     _fault("F4", "closes before the last chunk", _saying(_CHUNKS), 200, "upstream_reset", whole=False),
@@ -244,7 +239,7 @@ FAULTS = (
     Fault(
         "F11",
         "a kept connection resets as a GET is sent",
-        _second(_resetting),
+        _second(resetting),
         200,
         None,
         _STALE,

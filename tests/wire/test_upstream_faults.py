@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.client import RawClient
 from tests.support.fig import Fig
-from tests.support.origin import Behaviour, Connection, Origin, saying
+from tests.support.origin import Behaviour, Connection, Origin, resetting, saying
 
 
 def _silent(connection: Connection) -> None:
@@ -21,11 +21,6 @@ def _closes(connection: Connection) -> None:
     connection.read()
 
 
-def _resets(connection: Connection) -> None:
-    connection.read()
-    connection.reset()
-
-
 def _answers(data: bytes) -> Behaviour:
     return saying(data, close=True)
 
@@ -33,7 +28,7 @@ def _answers(data: bytes) -> Behaviour:
 FAULTS: dict[str, tuple[Behaviour, int, str]] = {
     "silence": (_silent, 504, "response_timeout"),
     "close": (_closes, 502, "upstream_reset"),
-    "reset": (_resets, 502, "upstream_reset"),
+    "reset": (resetting, 502, "upstream_reset"),
     "half a head": (_answers(b"HTTP/1.1 200 OK\r\nX: y\r\n"), 502, "upstream_reset"),
     "not HTTP": (_answers(b"bad protocol data!\r\n\r\n"), 502, "upstream_protocol"),
     "bad length": (_answers(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), 502, "upstream_protocol"),
