@@ -29,7 +29,8 @@ from proxy.routing.path import split_target
 from proxy.routing.split import BUCKETS
 from proxy.routing.table import resolve
 from proxy.runtime import Runtime
-from proxy.shadow.mirror import Mirror, Watch
+from proxy.shadow.job import Watch
+from proxy.shadow.mirror import Mirror
 from proxy.snapshot import Snapshot
 from proxy.telemetry.access_log import AccessEntry, AccessLog, ErrorLog
 from proxy.telemetry.metrics import Metrics

@@ -10,7 +10,7 @@ from proxy.routing.decide import Decision
 from proxy.routing.path import split_target
 from proxy.routing.shadowing import ShadowRule
 from proxy.routing.split import BUCKETS, sticky_key
-from proxy.shadow.mirror import unfit
+from proxy.shadow.question import unfit
 from proxy.snapshot import SeamState
 
 

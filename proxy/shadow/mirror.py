@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Protocol
 
@@ -28,19 +28,20 @@ from proxy.errors import (
     RolledBack,
 )
 from proxy.exchange import Exchange
-from proxy.messages import Headers, RequestHead
+from proxy.messages import RequestHead
 from proxy.routing.path import split_target
 from proxy.routing.resilience import SAFE
 from proxy.routing.shadowing import ShadowRule, Target
 from proxy.routing.split import BUCKETS, sticky_value
-from proxy.shadow.answer import CONDITIONS, Answer, Ask
-from proxy.shadow.endpoint import Endpoints
+from proxy.shadow.answer import Ask
 from proxy.shadow.feed import Feed
+from proxy.shadow.job import Job, Reply, Watch, answer_of
+from proxy.shadow.question import scheme_of, shadow_requests, unfit
 from proxy.shadow.sample import Failure, Sample
+from proxy.shadow.seam_mirror import SeamMirror
 from proxy.snapshot import Snapshot
 from proxy.wire.body import RequestBody
 from proxy.wire.copy import AnswerCopy, Room
-from proxy.wire.headers import connection_tokens
 from proxy.wire.responder import Responder
 
 log = logging.getLogger("proxy")
@@ -50,11 +51,6 @@ _ALWAYS_CONTROLLED = 50
 _MAX_COPYING_BYTES = 64 * 1024 * 1024
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 _MAX_REMEMBERED = 1000
-_FAILING = 20  # failures in a row, after which the candidate is only tried now and then
-_PROBE_EVERY_S = 0.1
-_BURST_S = 4.0
-_OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
-_NOT_SENT = frozenset((b"expect", b"te", b"upgrade"))
 _UNREACHABLE = (ConnectFailed, ConnectTimeout, NoHealthyEndpoint)
 _LATE = (TimeoutError, ResponseTimeout, ResponseStalled)
 
@@ -72,104 +68,6 @@ class Send(Protocol):
         limit: int,
         wanted: Callable[[], bool],
     ) -> float: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """A request whose answer is being copied. `controlled`: the control is to be asked a second time."""
-
-    rule: ShadowRule
-    endpoint: str
-    subject: bytes
-    controlled: bool
-    at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One sample before its candidate is asked, and afterwards, without its `control`, until the comparer is done with
-    it. `request` is what the candidate is asked, `again` what the control is. `limit`: bytes of a body beyond which an
-    answer says something else for sure."""
-
-    number: int
-    watch: Watch
-    exchange: Exchange
-    request: RequestHead
-    again: RequestHead
-    body: bytes
-    control: AnswerCopy | None
-    limit: int
-
-    @property
-    def size(self) -> int:
-        """Bytes that it holds."""
-        kept = 0 if self.control is None else min(self.control.length, self.control.cap)
-        return len(self.body) + kept
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came of asking a target: a copy with the seconds to its head, or a failure. `withdrawn`: it was not asked,
-    since nobody wants to know any more."""
-
-    copy: AnswerCopy
-    seconds: float | None
-    failure: Failure
-    withdrawn: bool
-
-    @property
-    def answer(self) -> Answer | None:
-        return None if self.failure or self.withdrawn else answer_of(self.copy)
-
-
-class SeamMirror:
-    """What waits and what runs of one seam. `rule` is the latest that was seen. `samples` and `controls` count by
-    endpoint; so does `traffic`, since the last tick, and `lost` by class."""
-
-    def __init__(self, rule: ShadowRule) -> None:
-        self.rule = rule
-        self.endpoints = Endpoints()
-        self.samples: Counter[str] = Counter()
-        self.controls: Counter[str] = Counter()
-        self.traffic: Counter[str] = Counter()
-        self.lost: Counter[str] = Counter()
-        self.queue: deque[tuple[Job, bool]] = deque()
-        self.in_flight = 0
-        self.tokens = 1.0
-        self.filled_at = 0.0
-        self.failures = 0  # of the candidate, in a row
-        self.probe_at = 0.0
-
-    def adopt(self, rule: ShadowRule) -> None:
-        """With other rules, what was learned of the endpoints begins anew."""
-        if rule.mark != self.rule.mark:
-            self.samples.clear()
-            self.controls.clear()
-        self.rule = rule
-
-    @property
-    def failing(self) -> bool:
-        return self.failures >= _FAILING
-
-    def spares(self, now: float) -> bool:
-        """Whether the candidate, which does nothing but fail, is left alone this time."""
-        if not self.failing:
-            return False
-        if now < self.probe_at:
-            return True
-        self.probe_at = now + _PROBE_EVERY_S
-        return False
-
-    def may(self, per_s: float | None, now: float) -> bool:
-        """A token bucket that holds four seconds' worth: what one page asks for at once is compared as a whole."""
-        if per_s is None:
-            return True
-        self.tokens = min(max(1.0, _BURST_S * per_s), self.tokens + (now - self.filled_at) * per_s)
-        self.filled_at = now
-        if self.tokens < 1.0:
-            return False
-        self.tokens -= 1.0
-        return True
 
 
 class Mirror:
@@ -261,7 +159,7 @@ class Mirror:
         assert sent is not None
         self._number += 1
         limit = max(rule.cap_bytes, copy.length)
-        job = Job(self._number, watch, exchange, *_shadow_requests(request, rule, len(sent)), sent, copy, limit)
+        job = Job(self._number, watch, exchange, *shadow_requests(request, rule, len(sent)), sent, copy, limit)
         seam = self._seams[rule.seam]
         if copy.crowded or self._is_full(seam, rule) or self._waiting_bytes + job.size > _MAX_WAITING_BYTES:
             self._drop(rule, "queue_full")
@@ -335,7 +233,7 @@ class Mirror:
             endpoint=job.watch.endpoint,
             request_id=exchange.request_id.decode("ascii"),
             served=rule.control.side,
-            ask=Ask(request.method, request.target, request.host, _scheme(exchange), at=job.watch.at_s),
+            ask=Ask(request.method, request.target, request.host, scheme_of(exchange), at=job.watch.at_s),
             headers=tuple(request.headers),
             body=job.body,
             subject=job.watch.subject,
@@ -448,23 +346,6 @@ class Mirror:
         return int(self._rng.random() * BUCKETS)
 
 
-def unfit(rule: ShadowRule, request: RequestHead, path: bytes) -> str | None:
-    """Why a request is not asked of the other side, as far as its head tells."""
-    fields = request.fields
-    if b"x-fig-shadow" in fields:
-        return "marked"  # a mirror of a mirror
-    method = request.method
-    if not rule.takes(method, path):
-        return "method"
-    if any(fields.get(name, b"").upper() not in (b"", method.encode("ascii")) for name in _OVERRIDES):
-        return "method"  # many frameworks obey it: the request may write, whatever it is called
-    if b"range" in fields:
-        return "range"
-    if not CONDITIONS.isdisjoint(fields):
-        return "conditional"
-    return "upgrade" if request.upgrade else None
-
-
 def _unusable(rule: ShadowRule, exchange: Exchange, copy: AnswerCopy) -> str | None:
     """Why an answer is not compared."""
     decision = exchange.decision
@@ -475,50 +356,3 @@ def _unusable(rule: ShadowRule, exchange: Exchange, copy: AnswerCopy) -> str | N
     if exchange.said_by_fig or copy.status == 0:
         return "own_answer"
     return "event_stream" if copy.event_stream else None
-
-
-def _scheme(exchange: Exchange) -> str:
-    """Empty where the client may have spoken TLS to somebody in front whom fig was not told to trust."""
-    told = exchange.peer_trusted and b"x-forwarded-proto" in exchange.request.fields
-    return exchange.scheme if told or exchange.request.scheme == "https" else ""
-
-
-def _shadow_requests(request: RequestHead, rule: ShadowRule, length: int) -> tuple[RequestHead, RequestHead]:
-    """The same request as the candidate gets it, with the credentials that it is to have, and as the control gets it
-    again, with the client's own."""
-    again = _framed(request, request.headers, _without(request.fields, _NOT_SENT), length)
-    if rule.replaced is None:
-        return again, again
-    # The client's Connection names the client's own lines, not those that stand in their place.
-    named = connection_tokens(request.fields.get(b"connection", b""))
-    dropped = frozenset(name for name in request.fields if rule.drops(name)) | named | {b"connection"}
-    headers = [line for line in request.headers if line[0].lower() not in dropped]
-    fields = _without(request.fields, _NOT_SENT | dropped)
-    return _framed(request, [*headers, *rule.replaced], fields, length), again
-
-
-def _without(fields: dict[bytes, bytes], names: frozenset[bytes]) -> dict[bytes, bytes]:
-    return {name: value for name, value in fields.items() if name not in names}
-
-
-def _framed(request: RequestHead, headers: Headers, fields: dict[bytes, bytes], length: int) -> RequestHead:
-    if length and b"content-length" not in fields:
-        fields = {**fields, b"content-length": b"%d" % length}
-    return RequestHead(
-        request.method,
-        request.target,
-        request.host,
-        headers,
-        fields,
-        length,
-        request.http10,
-        request.peer,
-        request.scheme,
-    )
-
-
-def answer_of(copy: AnswerCopy) -> Answer:
-    """A copy as the comparer takes it."""
-    cut = copy.truncated or copy.event_stream
-    length = copy.length if copy.truncated and not copy.endless else None
-    return Answer(copy.status, tuple(copy.headers), copy.body, cut, length, copy.sha256)
