@@ -502,7 +502,8 @@ class Shadow(Model):
     max_in_flight: Count = Field(default=16, description="Most shadow calls at once")
     max_queue: Count = Field(default=100, description="Most samples that wait; more are dropped and counted")
     max_per_s: Rate | None = Field(
-        default=50, description="Most samples a second, at once four seconds' worth; null is no limit"
+        default=50,
+        description="Most samples a second, at once four seconds' worth or max_queue, whichever is less; null is no limit",
     )
     credentials: Credentials = Field(
         default="pass",

@@ -347,8 +347,10 @@ class Book:
         """What the second question brought."""
         if not came_back:
             self._confirmed.pop(what, None)
-        elif what in self._confirmed or len(self._confirmed) < _MOST_SIGNATURES:
-            self._confirmed[what] = self._confirmed.get(what, 0) + 1
+            return
+        self._confirmed[what] = self._confirmed.get(what, 0) + 1
+        if len(self._confirmed) > _MOST_SIGNATURES:
+            del self._confirmed[next(iter(self._confirmed))]
 
     def slot(self, what: str) -> int | None:
         """Where an exemplar of this signature goes: the first two stay, of all later ones three at random (Vitter,

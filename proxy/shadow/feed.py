@@ -32,7 +32,7 @@ _LONGEST_PAUSE_S = 30.0
 _CALM_S = 60.0  # a process that lived that long died of something new
 _ANSWER_S = 10.0
 _END_S = 5.0
-_STUCK_S = 60.0
+_STUCK_TICKS = 60
 
 Settled = Callable[[int, str, str, str], None]
 
@@ -49,7 +49,7 @@ class Feed:
         self._monotonic = monotonic
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._heard_at = 0.0
+        self._silent = 0
         self._told: dict[str, tuple[str, Shadow]] = {}
         self._questions: dict[int, asyncio.Future[bytes]] = {}
         self._question = 0
@@ -89,7 +89,6 @@ class Feed:
         if self._transport is None:
             return False
         if self._transport.get_write_buffer_size() > _MAX_BUFFERED:
-            self._end_if_stuck()
             return False
         self._tell(rule)
         self._transport.write(to_comparer("traffic", {rule.seam: traffic}) + to_comparer("lost", {rule.seam: lost}))
@@ -117,10 +116,13 @@ class Feed:
         except TimeoutError:
             raise ComparerAway("The comparer did not answer in time; repeat it in a moment.") from None
 
-    def _end_if_stuck(self) -> None:
-        """A process that is busy says something now and then."""
-        if self._process is not None and self._monotonic() - self._heard_at > _STUCK_S:
-            log.error("the comparer has said nothing for %g s: it is ended", _STUCK_S)
+    def tick(self) -> None:
+        """Once a second, as often as the process says that it lives. Ticks are counted, not seconds: where fig itself
+        was stopped for a while, what came meanwhile is heard first."""
+        self._silent += 1
+        if self._process is not None and self._silent > _STUCK_TICKS:
+            log.error("the comparer has said nothing for %d s: it is ended", _STUCK_TICKS)
+            self._silent = 0
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
@@ -139,7 +141,7 @@ class Feed:
     # --- from the comparer -------------------------------------------------------------------------------------------
 
     def hear(self, frame: bytes) -> None:
-        self._heard_at = self._monotonic()
+        self._silent = 0
         message: dict[str, Any] = orjson.loads(frame)
         if "settled" in message:
             self.settled(message["settled"], message["seam"], message["verdict"], message["class"])
@@ -185,7 +187,7 @@ class Feed:
                 transport.abort()
                 raise
         self.starts += 1
-        self._process, self._heard_at = process, self._monotonic()
+        self._process, self._silent = process, 0
         try:
             await gone
         finally:

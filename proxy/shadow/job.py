@@ -57,7 +57,7 @@ class Reply:
 
     @property
     def answer(self) -> Answer | None:
-        return None if self.failure or self.withdrawn else answer_of(self.copy)
+        return None if self.failure or self.withdrawn or self.copy.crowded else answer_of(self.copy)
 
 
 def answer_of(copy: AnswerCopy) -> Answer:

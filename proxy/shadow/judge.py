@@ -152,7 +152,7 @@ class Judge:
                 book.confirm(signature(sample.endpoint, case.verdict), differs)
             return self._settle(case, after_resend(differs) == "flaky")
         except Exception as error:
-            return self._botched(sample, terms, error)
+            return self._botched(sample, terms, error, book)
 
     def expire(self) -> Iterable[Outcome]:
         """Those that have waited too long, or are too many, are settled as they were."""
@@ -287,12 +287,12 @@ class Judge:
             assert served_s is not None and second_s is not None and candidate_s is not None
             book.time(sample.endpoint, served_s, second_s, candidate_s, limit_s)
 
-    def _botched(self, sample: Sample, terms: Terms, error: Exception) -> Outcome:
+    def _botched(self, sample: Sample, terms: Terms, error: Exception, book: Book | None = None) -> Outcome:
         log.error("a sample of %s could not be judged: %s", sample.endpoint, type(error).__name__)
         found = Difference("*", "compare_error", "mismatch", 1, None, None)
         verdict = Verdict("mismatch", True, "compare_error", (found,), ("*",))
         try:
-            book = self._book(sample, terms)
+            book = book or self._book(sample, terms)
             book.settle(sample.endpoint, verdict, sample.at_s, sample.request_id)
             _tally(Case(sample, terms, book, self._fingerprint(sample), verdict, True, self._clock()))
         except Exception as further:

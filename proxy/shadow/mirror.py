@@ -49,7 +49,8 @@ log = logging.getLogger("proxy")
 _ALWAYS = 200  # of each endpoint the first samples, whatever the percentage
 _ALWAYS_CONTROLLED = 50
 _MAX_COPYING_BYTES = 64 * 1024 * 1024
-_MAX_WAITING_BYTES = 64 * 1024 * 1024
+_MAX_HELD_BYTES = 64 * 1024 * 1024
+_MAX_REPLY_BYTES = 64 * 1024 * 1024
 _MAX_REMEMBERED = 1000
 _UNREACHABLE = (ConnectFailed, ConnectTimeout, NoHealthyEndpoint)
 _LATE = (TimeoutError, ResponseTimeout, ResponseStalled)
@@ -96,7 +97,8 @@ class Mirror:
         self._seams: dict[str, SeamMirror] = {}
         self._asked: dict[int, Job] = {}  # what the comparer may want asked again, oldest first
         self._room = Room(_MAX_COPYING_BYTES)
-        self._waiting_bytes = 0
+        self._replies = Room(_MAX_REPLY_BYTES)
+        self._held_bytes = 0  # by what waits, and what is being asked
         self._closed = False
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -120,7 +122,7 @@ class Mirror:
             self._count(rule, "skipped", "not_sampled")
             return None
         now = self._monotonic()
-        if not seam.may(rule.config.max_per_s, now):
+        if not seam.may(now):
             self._count(rule, "skipped", "rate")
             return None
         if self._is_full(seam, rule):
@@ -161,7 +163,7 @@ class Mirror:
         limit = max(rule.cap_bytes, copy.length)
         job = Job(self._number, watch, exchange, *shadow_requests(request, rule, len(sent)), sent, copy, limit)
         seam = self._seams[rule.seam]
-        if copy.crowded or self._is_full(seam, rule) or self._waiting_bytes + job.size > _MAX_WAITING_BYTES:
+        if copy.crowded or self._is_full(seam, rule) or self._held_bytes + job.size > _MAX_HELD_BYTES:
             self._drop(rule, "queue_full")
             return
         self._enqueue(seam, job, False)
@@ -170,7 +172,7 @@ class Mirror:
         return len(seam.queue) >= rule.config.max_queue
 
     def _enqueue(self, seam: SeamMirror, job: Job, again: bool) -> None:
-        self._waiting_bytes += job.size
+        self._held_bytes += job.size
         seam.queue.append((job, again))
         self._pump(seam)
 
@@ -179,8 +181,8 @@ class Mirror:
     def _pump(self, seam: SeamMirror) -> None:
         while seam.queue and not self._closed and seam.in_flight < seam.queue[0][0].watch.rule.config.max_in_flight:
             job, again = seam.queue.popleft()
-            self._waiting_bytes -= job.size
             if not self._is_wanted(job):
+                self._held_bytes -= job.size
                 self._give_up(job, again)
                 continue
             seam.in_flight += 1
@@ -191,10 +193,17 @@ class Mirror:
     def _is_wanted(self, job: Job) -> bool:
         """Neither rolled back nor moved on since it was sampled; nor was the seam given other rules, which may say that
         such a request must not be sent twice."""
-        sampled = job.watch.rule
-        state = self._current().states.get(sampled.seam)
-        rule = None if state is None else state.plan.unmoved[0].shadow
+        rule, sampled = self._rule_in_force(job), job.watch.rule
         return rule is not None and rule.mark == sampled.mark and rule.config == sampled.config
+
+    def _rule_in_force(self, job: Job) -> ShadowRule | None:
+        state = self._current().states.get(job.watch.rule.seam)
+        return None if state is None else state.plan.unmoved[0].shadow
+
+    def _is_stale(self, job: Job) -> bool:
+        """Other rules are in force. What was asked under the old ones must not make them the comparer's again."""
+        rule = self._rule_in_force(job)
+        return rule is not None and rule.mark != job.watch.rule.mark
 
     def _give_up(self, job: Job, again: bool) -> None:
         if again:
@@ -203,28 +212,36 @@ class Mirror:
             self._drop(job.watch.rule, "rolled_back")
 
     async def _run(self, seam: SeamMirror, job: Job, again: bool) -> None:
+        copies = tuple(AnswerCopy(job.watch.rule.cap_bytes, self._replies) for _ in range(2))
         try:
-            await (self._ask_again(job) if again else self._ask(job))
+            await (self._ask_again(job, *copies) if again else self._ask(seam, job, *copies))
         except Exception:
             log.exception("shadow of seam %s failed", job.watch.rule.seam)
             self._count(job.watch.rule, "failed", "error")
         finally:
+            for copy in copies:
+                copy.leave()
+            self._held_bytes -= job.size
             seam.in_flight -= 1
             self._pump(seam)
 
-    async def _ask(self, job: Job) -> None:
+    async def _ask(self, seam: SeamMirror, job: Job, copy: AnswerCopy, second_copy: AnswerCopy) -> None:
         rule, exchange = job.watch.rule, job.exchange
         assert job.control is not None
         second: Reply | None = None
         if job.watch.controlled:
-            candidate, second = await asyncio.gather(self._reply(job, rule.candidate), self._reply(job, rule.control))
+            candidate, second = await self._both(job, copy, second_copy)
         else:
-            candidate = await self._reply(job, rule.candidate)
-        if candidate.withdrawn:
+            candidate = await self._reply(job, rule.candidate, copy)
+        if candidate.withdrawn or self._is_stale(job):
             self._drop(rule, "rolled_back")
             return
-        seam = self._seams[rule.seam]
         seam.failures = seam.failures + 1 if candidate.failure else 0
+        if copy.crowded:
+            self._drop(rule, "queue_full")
+            return
+        if candidate.failure in ("unreachable", "timeout"):
+            seam.give_back(job.watch)
         request = exchange.request
         sample = Sample(
             number=job.number,
@@ -254,16 +271,18 @@ class Mirror:
         if not seam.failing:
             self._remember(job)
 
-    async def _ask_again(self, job: Job) -> None:
-        rule = job.watch.rule
-        candidate, control = await asyncio.gather(self._reply(job, rule.candidate), self._reply(job, rule.control))
+    async def _ask_again(self, job: Job, copy: AnswerCopy, second_copy: AnswerCopy) -> None:
+        candidate, control = await self._both(job, copy, second_copy)
         self._feed.again(job.number, candidate.answer, control.answer)
 
-    async def _reply(self, job: Job, target: Target) -> Reply:
+    async def _both(self, job: Job, copy: AnswerCopy, second_copy: AnswerCopy) -> tuple[Reply, Reply]:
+        rule = job.watch.rule
+        return await asyncio.gather(self._reply(job, rule.candidate, copy), self._reply(job, rule.control, second_copy))
+
+    async def _reply(self, job: Job, target: Target, copy: AnswerCopy) -> Reply:
         """Never raises what a service can bring about."""
         rule = job.watch.rule
         request = job.request if target is rule.candidate else job.again
-        copy = AnswerCopy(rule.cap_bytes)
         failure: Failure = ""
         seconds: float | None = None
         withdrawn = False
@@ -306,7 +325,8 @@ class Mirror:
     # --- counts ------------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Each second: tell the comparer what it does not see."""
+        """Each second: tell the comparer what it does not see, and see that it lives."""
+        self._feed.tick()
         for seam in self._seams.values():
             if (seam.traffic or seam.lost) and self._feed.note(seam.rule, dict(seam.traffic), dict(seam.lost)):
                 seam.traffic.clear()

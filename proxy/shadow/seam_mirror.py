@@ -7,7 +7,7 @@ from typing import Final
 
 from proxy.routing.shadowing import ShadowRule
 from proxy.shadow.endpoint import Endpoints
-from proxy.shadow.job import Job
+from proxy.shadow.job import Job, Watch
 
 _FAILING: Final = 20  # failures in a row, after which the candidate is only tried now and then
 _PROBE_EVERY_S: Final = 0.1
@@ -52,11 +52,20 @@ class SeamMirror:
         self.probe_at = now + _PROBE_EVERY_S
         return False
 
-    def may(self, per_s: float | None, now: float) -> bool:
-        """A token bucket that holds four seconds' worth: what one page asks for at once is compared as a whole."""
+    def give_back(self, watch: Watch) -> None:
+        """The candidate said nothing: this was none of the first samples of its endpoint."""
+        if watch.rule.mark == self.rule.mark:
+            self.samples[watch.endpoint] -= 1
+            self.controls[watch.endpoint] -= watch.controlled
+
+    def may(self, now: float) -> bool:
+        """A token bucket that holds four seconds' worth, what one page asks for at once is compared as a whole; but no
+        more than the queue takes."""
+        per_s = self.rule.config.max_per_s
         if per_s is None:
             return True
-        self.tokens = min(max(1.0, _BURST_S * per_s), self.tokens + (now - self.filled_at) * per_s)
+        most = max(1.0, per_s, min(_BURST_S * per_s, self.rule.config.max_queue))
+        self.tokens = min(most, self.tokens + (now - self.filled_at) * per_s)
         self.filled_at = now
         if self.tokens < 1.0:
             return False

@@ -135,6 +135,7 @@ class Worker:
         if now < self._flush_at:
             return
         self._flush_at = now + FLUSH_S
+        self._say({"alive": True})
         try:
             self._ledger.flush()
             if now >= self._sweep_at:
@@ -223,7 +224,10 @@ class Worker:
 
     def _send(self, text: bytes) -> None:
         if self._heard:
-            self._pipe.sendall(text)
+            try:
+                self._pipe.sendall(text)
+            except ConnectionError:  # nobody listens any more, and yet there may be samples to read
+                self._heard = False
 
 
 @contextlib.contextmanager

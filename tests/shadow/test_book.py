@@ -198,3 +198,16 @@ def test_a_random_key_at_any_depth_is_told_nowhere(key: str, data: st.DataObject
     made.settle("GET /a", verdict, NOW_S, "r")
     told = json.dumps([made.comparisons({}), signature("GET /a", verdict), str(made.own)])
     assert key not in told
+
+
+def test_of_very_many_signatures_the_oldest_are_asked_again() -> None:
+    """Those that were seen once do not keep a later one from becoming sure."""
+    made = book()
+    for number in range(2500):
+        made.confirm(f"GET /{number}: status status", True)
+    asked = 0
+    for _ in range(60):
+        if made.doubts("GET /hot: status status"):
+            asked += 1
+            made.confirm("GET /hot: status status", True)
+    assert 20 <= asked <= 24

@@ -388,6 +388,19 @@ def test_an_older_version_is_the_current_one_again_after_20_samples_in_a_row(dif
     assert [hear("1") for _ in range(20)] == ["2"] * 19 + ["1"]
 
 
+def test_a_failure_that_waits_is_of_the_version_that_failed() -> None:
+    """While it was asked again, another version came: nothing of it is held against that one."""
+    court = Court(version_header="x-version")
+    court.hear(versioned("1"), versioned("1"))
+    old = sample(900, versioned("1"), DOWN)
+    assert court.judge.take(old) is None
+    court.hear(versioned("1"), versioned("2"))
+    assert court.judge.again(900, DOWN, versioned("1")) is not None
+    assert court.comparisons["versions"]["extracted"] == "2"
+    assert court.counted == (1, 0)
+    assert court.differences == set()
+
+
 def test_a_hostile_version_is_cut() -> None:
     court = Court(version_header="x-version")
     court.hear(versioned("1"), answer('{"a":1}', x_version="\x1b[2J" + "v\u00e9" * 500))

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from proxy.exchange import Exchange
-from proxy.messages import RequestHead
-from proxy.routing.shadowing import ShadowRule, Target
-from proxy.shadow.feed import Feed
-from proxy.shadow.mirror import Mirror
-from proxy.shadow.sample import Sample
-from proxy.wire.body import RequestBody
-from proxy.wire.copy import AnswerCopy
-from proxy.wire.responder import Responder
 from tests.support.client import Answer, RawClient
 from tests.support.fig import Fig, free_port
 from tests.support.origin import Behaviour, Connection, Origin, Request, ok, resetting, saying
-from tests.support.snapshots import snapshot
 from tests.support.tally import Tally
 from tests.support.tls import Authority, TlsOrigin
 from tests.support.wire import until
@@ -645,134 +633,3 @@ def test_the_places_of_the_candidate_are_not_its_clients(sides: Sides) -> None:
     assert found["service"]["endpoints"][0]["consecutive_errors"] == 0
     for breaker in sides.fig.call("GET", "/api/seams/shadow").json()["breakers"]:
         assert (breaker["state"], breaker["failures"]) == ("closed", 0)
-
-
-# --- the comparer's words, without sockets ---------------------------------------------------------------------------
-
-
-class _Listener(Feed):
-    """Takes every sample, and hears what becomes of those asked again."""
-
-    def __init__(self) -> None:
-        super().__init__(None, time.monotonic)
-        self.numbers: list[int] = []
-        self.repeated: list[tuple[int, bool]] = []
-
-    def put(self, rule: ShadowRule, sample: Sample) -> str | None:
-        self.numbers.append(sample.number)
-        return None
-
-    def again(self, number: int, candidate: object, control: object) -> None:
-        self.repeated.append((number, candidate is not None))
-
-
-class _Asked:
-    """A mirror of one seam where everybody answers at once; `targets` are the sides asked."""
-
-    def __init__(self) -> None:
-        writes = {"level": "read_posts", "paths": ["/own"], "acknowledge": True}
-        self.snapshot = snapshot({"own": {"stage": "shadow", "shadow": {"control_percent": 0, "writes": writes}}})
-        self.targets: list[str] = []
-        self.feed = _Listener()
-        self.mirror = Mirror(
-            self._send,
-            self.feed,
-            lambda: self.snapshot,
-            rng=random.Random(1),
-            clock=time.time,
-            monotonic=time.monotonic,
-        )
-
-    async def _send(
-        self,
-        target: Target,
-        exchange: Exchange,
-        request: RequestHead,
-        body: bytes,
-        copy: AnswerCopy,
-        limit: int,
-        wanted: Callable[[], bool],
-    ) -> float:
-        await asyncio.sleep(0)
-        self.targets.append(target.side)
-        copy.start(200, [])
-        return 0.0
-
-    async def serve(self, method: str) -> int:
-        """One request to its end; the number of its sample."""
-        length = 1 if method == "POST" else 0
-        fields = {b"content-length": b"1"} if length else {}
-        request = RequestHead(method, b"/own", b"a", list(fields.items()), fields, length, False, "127.0.0.1", "http")
-        exchange = Exchange(self.snapshot, request, 0.0)
-        exchange.decision = self.snapshot.states["own"].plan.unmoved[0]
-        exchange.upstream_s = 0.1
-        assert exchange.decision.shadow is not None
-        body = RequestBody(_Edge())
-        body.feed(b"x" * length)
-        body.end()
-        responder = Responder(_Edge(), body, head_only=False, http10=False, close=False)
-        watch = self.mirror.watch(exchange, exchange.decision.shadow, responder)
-        assert watch is not None
-        responder.start(200, b"OK", [], 2, b"ok", last=True)
-        self.mirror.finish(watch, exchange, body, responder)
-        await _idle()
-        return self.feed.numbers[-1]
-
-
-class _Edge:
-    draining = write_paused = False
-
-    def write(self, data: bytes) -> None: ...
-    def writelines(self, data: tuple[bytes, ...]) -> None: ...
-    def cut(self) -> None: ...
-    def pause_body(self) -> None: ...
-    def resume_body(self) -> None: ...
-    def send_continue(self) -> None: ...
-    def given_away_lost(self, exc: Exception | None) -> None: ...
-    def hand_over(self) -> tuple[asyncio.Transport | None, bytes]:
-        return None, b""
-
-
-async def _idle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-def test_the_comparer_has_a_get_asked_again_once() -> None:
-    async def ask() -> None:
-        asked = _Asked()
-        number = await asked.serve("GET")
-        assert asked.targets == ["extracted"]
-        for _ in range(2):
-            asked.mirror.again(number)
-            await _idle()
-        assert sorted(asked.targets) == ["extracted", "extracted", "legacy"]
-        assert asked.feed.repeated == [(number, True), (number, False)]
-
-    asyncio.run(ask())
-
-
-def test_a_post_is_not_asked_again_whatever_the_comparer_says() -> None:
-    """It reads what services say, so it is not to be trusted with what may write."""
-
-    async def ask() -> None:
-        asked = _Asked()
-        number = await asked.serve("POST")
-        asked.mirror.again(number)
-        await _idle()
-        assert asked.targets == ["extracted"]
-        assert asked.feed.repeated == [(number, False)]
-
-    asyncio.run(ask())
-
-
-def test_what_the_comparer_still_wants_at_the_end_is_not_asked() -> None:
-    async def ask() -> None:
-        asked = _Asked()
-        number = await asked.serve("GET")
-        await asked.mirror.close()
-        asked.mirror.again(number)
-        await _idle()
-        assert asked.targets == ["extracted"]
-
-    asyncio.run(ask())

@@ -190,6 +190,11 @@ def test_a_backlog_of_many_mebibytes_is_worked_off(child: Child) -> None:
     assert child.end() == (0, "")
 
 
+def test_with_nothing_to_do_it_says_that_it_lives(child: Child) -> None:
+    assert child.next("alive") == {"alive": True}
+    assert child.next("alive") == {"alive": True}
+
+
 def test_frames_may_come_in_pieces(child: Child) -> None:
     text = to_comparer("seam", "shop", "m1", NO_RULES) + to_comparer("sample", sample(1).to_plain())
     for start in range(0, len(text), 7):
