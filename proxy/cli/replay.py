@@ -96,8 +96,9 @@ def _replay(file: BinaryIO, plan: Plan, show_values: bool) -> dict[str, Any]:
     from proxy.cli.replay_lines import read_lines
     from proxy.cli.replay_run import replay as run
     from proxy.cli.replay_tally import Tally
+    from proxy.shadow.redact import Storing
 
-    tally = Tally(secrets.token_bytes(16), show_values)
+    tally = Tally(Storing.of(secrets.token_bytes(16), ()), show_values)
     asyncio.run(run(read_lines(file), plan, tally, time.time))
     return tally.document()
 

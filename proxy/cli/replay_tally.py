@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, Final
 
 from proxy.cli.replay_lines import Line, Read, Skipped, Unreadable
 from proxy.shadow.answer import Answer
 from proxy.shadow.decode import media_type
 from proxy.shadow.difference import Difference, Shape, Verdict
+from proxy.shadow.endpoint import templated
 from proxy.shadow.noise import OTHER, EndpointNoise
+from proxy.shadow.redact import Storing, hashed_shape
 from proxy.shadow.suggest import differing, noise_row
-from proxy.shadow.templates import is_map
 
 Outcome = Answer | str
 """What came of asking a side: its answer, or a word for why there is none."""
@@ -30,9 +30,7 @@ _LONGEST: Final = 300
 
 def endpoint_of(method: str, target: bytes) -> str:
     """`GET /api/products/{id}`: without the query, and with segments that look like ids named alike."""
-    path = target.partition(b"?")[0].decode("ascii")
-    parts = ["{id}" if part and is_map([part], ()) else part for part in path.split("/")]
-    return f"{method} {'/'.join(parts)}"[:_LONGEST]
+    return f"{method} {templated(target.partition(b'?')[0])}"[:_LONGEST]
 
 
 @dataclass(slots=True)
@@ -47,10 +45,10 @@ class _Field:
 
 @dataclass(slots=True)
 class Tally:
-    """`key` (at most 64 bytes) makes hashes comparable within this run only. `alone`: requests that legacy answered and
-    extracted did not."""
+    """`storing` makes hashes comparable within this run only. `alone`: requests that legacy answered and extracted did
+    not."""
 
-    key: bytes
+    storing: Storing
     show_values: bool = False
     replayed: int = 0
     second_controls: int = 0
@@ -150,12 +148,7 @@ class Tally:
     def _value(self, shape: Shape | None) -> dict[str, Any] | None:
         if shape is None:
             return None
-        value: dict[str, Any] = {
-            "type": shape.type,
-            "format": shape.format,
-            "length": shape.length,
-            "hash": blake2b(shape.digest, key=self.key, digest_size=4).hexdigest(),
-        }
+        value = hashed_shape(shape, self.storing)
         if self.show_values and shape.excerpt:
             value["value"] = shape.excerpt
         return value

@@ -503,7 +503,7 @@ class Shadow(Model):
     max_queue: Count = Field(default=100, description="Most samples that wait; more are dropped and counted")
     max_per_s: Rate | None = Field(
         default=50,
-        description="Most samples a second, at once four seconds' worth or max_queue, whichever is less; null is no limit",
+        description="Most samples a second; four seconds' worth at once, if max_queue takes it; null is no limit",
     )
     credentials: Credentials = Field(
         default="pass",

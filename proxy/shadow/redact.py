@@ -130,16 +130,21 @@ def _member(name: str | None) -> str:
     return "{*}" if name is None or is_data(name) else member_text(name)
 
 
-def redacted_value(shape: Shape | None, path: str, storing: Storing) -> dict[str, Any] | None:
-    """One side of a difference."""
-    if shape is None:
-        return None
-    found: dict[str, Any] = {
+def hashed_shape(shape: Shape, storing: Storing) -> dict[str, Any]:
+    """What a value looks like, and what it is equal to."""
+    return {
         "type": shape.type,
         "format": shape.format,
         "length": shape.length,
         "hash": storing.hash(shape.digest),
     }
+
+
+def redacted_value(shape: Shape | None, path: str, storing: Storing) -> dict[str, Any] | None:
+    """One side of a difference."""
+    if shape is None:
+        return None
+    found = hashed_shape(shape, storing)
     if storing.shows(path) and shape.type not in ("array", "object"):
         found["value"] = shape.excerpt
     return found
