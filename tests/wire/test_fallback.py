@@ -33,7 +33,6 @@ upstreams:
   calm: {{endpoints: ["{extracted}"]}}
   narrow: {{endpoints: ["{extracted}"], max_in_flight: 1, max_queue: 0, timeouts: {{response_s: 5}}}}
   queue: {{endpoints: ["{extracted}"], max_in_flight: 1, max_queue: 5, queue_s: 5, timeouts: {{response_s: 5}}}}
-  ill: {{endpoints: ["{extracted}"], health: {{path: /health, interval_s: 0.1, timeout_s: 0.1, unhealthy_after: 1}}}}
 default: monolith
 seams:
   service: {{routes: [{{path: /service/**}}], extracted: service, stage: extracted, breaker: {{enabled: false}}}}
@@ -43,7 +42,6 @@ seams:
   narrow: {{routes: [{{path: /narrow/**}}], extracted: narrow, stage: extracted}}
   queue: {{routes: [{{path: /queue/**}}], extracted: queue, stage: extracted}}
   line: {{routes: [{{path: /line/**}}], extracted: queue, stage: extracted, breaker: {{failures: 2}}}}
-  ill: {{routes: [{{path: /ill/**}}], extracted: ill, stage: extracted}}
   open: {{routes: [{{path: /open/**}}], extracted: service, stage: extracted}}
   alone:
     {{routes: [{{path: /alone/**}}], extracted: service, stage: extracted, fallback: none, breaker: {{enabled: false}}}}
@@ -62,6 +60,21 @@ seams:
     fallback: {{max_in_flight: 1}}
   both:
     {{routes: [{{path: /both/**}}], legacy: dead, extracted: service, stage: extracted, breaker: {{enabled: false}}}}
+"""
+# Apart from the others: its probes call the service at any moment, and would take a turn of another test's script.
+PROBED = """
+version: 1
+server: {{listen: "{{data}}", debug_headers: true}}
+admin: {{listen: "{{admin}}"}}
+store: "memory:"
+upstreams:
+  monolith: {{endpoints: ["{legacy}"]}}
+  service:
+    endpoints: ["{extracted}"]
+    health: {{path: /health, interval_s: 0.3, timeout_s: 0.3, unhealthy_after: 1}}
+default: monolith
+seams:
+  service: {{routes: [{{path: /service/**}}], extracted: service, stage: extracted}}
 """
 OK_LEGACY = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Powered-By: shop\r\n\r\nlegacy"
 
@@ -215,7 +228,7 @@ def test_a_fault_within_the_body_cuts_the_client_and_never_asks_legacy(sides: Si
 
 def test_a_stale_connection_is_replaced_before_anybody_falls_back(sides: Sides) -> None:
     turns = iter([_closing_second, ok])
-    sides.script(lambda connection: next(turns, ok)(connection))  # a probe of `ill` may take a turn
+    sides.script(lambda connection: next(turns)(connection))
     assert sides.ask("GET", "/service/1").body == b"ok"
     got = sides.ask("GET", "/service/2")
     assert (got.body, got.value("x-fig-side"), got.value("x-fig-fallback")) == (b"ok", "extracted", None)
@@ -321,7 +334,7 @@ def test_a_full_bulkhead_falls_back_for_any_method(sides: Sides) -> None:
         for method in ("GET", "POST"):
             got = sides.ask(method, "/narrow/2", b"" if method == "GET" else b"x")
             assert (got.body, got.value("x-fig-fallback")) == (b"legacy", "bulkhead_full")
-        assert [request.target for request in sides.extracted.requests if request.target != "/health"] == ["/narrow/1"]
+        assert [request.target for request in sides.extracted.requests] == ["/narrow/1"]
 
 
 def test_who_waits_for_a_place_while_the_seam_is_rolled_back_goes_to_legacy(sides: Sides) -> None:
@@ -349,7 +362,7 @@ def test_who_waits_for_a_place_while_the_seam_is_rolled_back_goes_to_legacy(side
         assert first.answer().body == b"ok"
         got = second.answer()
         assert (got.body, got.value("x-fig-fallback")) == (b"legacy", "rolled_back")
-    assert [request.target for request in sides.extracted.requests if request.target != "/health"] == ["/queue/1"]
+    assert [request.target for request in sides.extracted.requests] == ["/queue/1"]
     assert until(lambda: bulkhead()["in_flight"] == 0), "the place that was handed over is lost"
 
 
@@ -377,29 +390,31 @@ def test_who_waits_for_a_place_while_the_breaker_opens_goes_to_legacy(sides: Sid
         answers = [client.answer() for client in clients]
     got = sorted((answer.body, answer.value("x-fig-fallback") or "") for answer in answers)
     assert got == [(b"legacy", "breaker_open")] * 4 + [(b"oops", "")] * 2
-    assert [request.target for request in sides.extracted.requests if request.target != "/health"] == ["/line/a"] * 2
+    assert [request.target for request in sides.extracted.requests] == ["/line/a"] * 2
     assert until(lambda: bulkhead() == (0, 0))
 
 
-def test_an_unhealthy_service_falls_back_for_any_method(sides: Sides) -> None:
+def test_an_unhealthy_service_falls_back_for_any_method(tmp_path: Path, sides: Sides) -> None:
     def ill(connection: Connection) -> None:
         while (request := connection.read()) is not None:
             status = b"500 Ill" if request.target == "/health" else b"200 OK"
             connection.send(b"HTTP/1.1 %b\r\nContent-Length: 2\r\n\r\nok" % status)
 
-    sides.script(ill)
+    with Fig(tmp_path, PROBED.format(legacy=sides.legacy.url, extracted=sides.extracted.url)) as fig:
+        one = Sides(fig, sides.legacy, sides.extracted)
+        one.script(ill)
 
-    def endpoint() -> dict[str, object]:
-        found = sides.fig.call("GET", "/api/upstreams").json()
-        return next(one for one in found if one["name"] == "ill")["endpoints"][0]  # type: ignore[no-any-return]
+        def probed() -> object:
+            found = fig.call("GET", "/api/upstreams").json()
+            return next(one for one in found if one["name"] == "service")["endpoints"][0]["probed"]
 
-    assert until(lambda: endpoint()["probed"] is False)
-    for method in ("GET", "POST"):
-        got = sides.ask(method, "/ill/2", b"" if method == "GET" else b"x")
-        assert (got.body, got.value("x-fig-fallback")) == (b"legacy", "no_healthy_endpoint")
-    sides.script(ok)
-    assert until(lambda: endpoint()["probed"] is True)
-    assert sides.ask("GET", "/ill/3").body == b"ok"
+        assert until(lambda: probed() is False)
+        for method in ("GET", "POST"):
+            got = one.ask(method, "/service/2", b"" if method == "GET" else b"x")
+            assert (got.body, got.value("x-fig-fallback")) == (b"legacy", "no_healthy_endpoint")
+        one.script(ok)
+        assert until(lambda: probed() is True)
+        assert one.ask("GET", "/service/3").body == b"ok"
 
 
 def test_an_upload_that_was_surely_not_received_goes_to_legacy_whole(sides: Sides) -> None:
