@@ -27,8 +27,14 @@ import uvloop
 from proxy import __version__
 from proxy.admin.api import create_admin
 from proxy.admin.guard import is_loopback
+from proxy.admission.auth_rules import IssuerRule
+from proxy.admission.door_maker import DoorMaker, Makers
+from proxy.admission.jwks import RemoteKeys
+from proxy.admission.limiter_memory import MemoryLimiter
+from proxy.admission.limiter_redis import RedisLimiter
+from proxy.admission.session import SessionRule, Sessions
 from proxy.config.load import Loaded
-from proxy.config.model import Discovery, Health, ServerTls, Settings, UpstreamConfig, is_https
+from proxy.config.model import Discovery, Health, RateLimits, ServerTls, Session, Settings, UpstreamConfig, is_https
 from proxy.config.watch import FileWatch
 from proxy.descriptors import budget, raise_limit
 from proxy.errors import ConfigError, Problem, ProxyError, StoreError
@@ -39,6 +45,10 @@ from proxy.events import (
     EndpointChanged,
     EndpointsFound,
     Event,
+    KeysFailed,
+    KeysRecovered,
+    LimitsStoreFailed,
+    LimitsStoreRecovered,
     Reloaded,
     ReloadFailed,
     StoreFailed,
@@ -67,6 +77,7 @@ from proxy.telemetry.talk import LineHandler
 from proxy.telemetry.webhook import Webhook
 from proxy.upstreams.breaker import Breaker, State
 from proxy.upstreams.endpoints import Endpoints
+from proxy.upstreams.errand import Errand
 from proxy.upstreams.health import Prober
 from proxy.upstreams.lane import Lane
 from proxy.upstreams.resolve import Resolver, address_of
@@ -88,6 +99,7 @@ _DURABLE_EVERY_S = 1.0
 _SWEEP_EVERY_S = 1.0
 _TICK_EVERY_S = 0.25
 _TELL_EVERY_S = 1.0
+_FIRST_KEYS_S = 2.0
 _SHOWN_SEAMS = 10
 
 log = logging.getLogger("proxy")
@@ -245,6 +257,7 @@ class App:
             if hook is None
             else Webhook(hook, self._client(is_https(hook.url)), clock=time.time, instance=self.instance)
         )
+        self.doors = DoorMaker(Makers(self._make_keys, self._make_redis, self._make_sessions, time.time))
         self.runtime = Runtime(
             loaded,
             records,
@@ -252,6 +265,7 @@ class App:
             load=self._load,
             make_upstream=self._make_upstream,
             make_breaker=self._make_breaker,
+            make_doors=self.doors.making,
             emit=self._emit,
             on_swap=self._on_swap,
         )
@@ -290,6 +304,7 @@ class App:
             self._webhook_gauges,
             self.mirror,
             self.feed,
+            self.doors,
             time.monotonic,
         )
         folder = path.parent if path is not None else Path()
@@ -351,7 +366,10 @@ class App:
         self.wheel.start(loop)
         await self._read_rollback_files()
         self._start_comparer(self.runtime.snapshot)
-        await self.runtime.start()  # before the predecessor leaves: discovery may be late
+        self.doors.adopt(self.runtime.doors)
+        await asyncio.gather(  # before the predecessor leaves: they may be late
+            self.runtime.start(), self.doors.first_keys(_FIRST_KEYS_S)
+        )
         if self.predecessor is not None:
             await self.predecessor.give_way()
         loop.add_signal_handler(signal.SIGUSR2, self._succeed)
@@ -388,6 +406,7 @@ class App:
                 await self.runtime.make_durable()
                 await self.mirror.close()
                 await self.feed.close()
+                await self.doors.close()
                 self.runtime.close()
                 self.wheel.stop()
                 self.access_log.close(2.0)
@@ -658,6 +677,33 @@ class App:
         client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         return client
 
+    def _make_keys(self, rule: IssuerRule) -> RemoteKeys:
+        def tell(issuer: str, problem: str | None) -> None:
+            self._emit(KeysRecovered(issuer) if problem is None else KeysFailed(issuer, problem))
+
+        return RemoteKeys(rule, self._client(is_https(rule.jwks_url or "")), tell=tell)
+
+    def _make_redis(self, limits: RateLimits, local: MemoryLimiter) -> RedisLimiter:
+        def changed(tripped: bool, why: str) -> None:
+            self._emit(LimitsStoreFailed(limits.on_error, why) if tripped else LimitsStoreRecovered(why))
+
+        return RedisLimiter(
+            limits.redis_url or "",
+            timeout_s=limits.timeout_s,
+            on_error=limits.on_error,
+            local=local,
+            changed=changed,
+        )
+
+    def _make_sessions(self, config: Session) -> Sessions:
+        errand = Errand(
+            lambda: self.runtime.upstreams.get(config.upstream),
+            config.path,
+            timeout_s=config.timeout_s,
+            token=config.token,
+        )
+        return Sessions(SessionRule(config.cookie, config.cache_s), errand.ask)
+
     def _make_breaker(self, rule: BreakerRule) -> Breaker:
         seam, side, route = rule.key
 
@@ -685,6 +731,7 @@ class App:
         server = snapshot.settings.server
         self.edge.limits, self.edge.timeouts = server.limits, server.timeouts
         self.gateway.adopt(snapshot)
+        self.doors.adopt(self.runtime.doors)
         self._start_comparer(snapshot)
 
     def _start_comparer(self, snapshot: Snapshot) -> None:
@@ -771,6 +818,14 @@ class App:
                 log.error("upstream %s: %s: %s; what is known stays", event.upstream, event.source, event.detail)
             case DiscoveryRecovered():
                 log.info("upstream %s: %s answers again", event.upstream, event.source)
+            case KeysFailed():
+                log.error("issuer %s: its keys cannot be fetched: %s; known ones stay", event.issuer, event.detail)
+            case KeysRecovered():
+                log.info("issuer %s: its keys can be fetched again", event.issuer)
+            case LimitsStoreFailed():
+                log.error("rate_limits.store fails: %s; until it answers: %s", event.detail, event.on_error)
+            case LimitsStoreRecovered():
+                log.info("rate_limits.store answers again: %s", event.detail)
 
     def _tell_reload(self, event: Reloaded) -> None:
         if not event.changed:

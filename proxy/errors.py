@@ -8,6 +8,9 @@
     │   ├── MethodNotAllowed          405     method_not_allowed
     │   ├── BodyCut                   400     client_gone
     │   ├── BodyTooLarge              413     body_too_large
+    │   ├── Unauthenticated           401     unauthenticated
+    │   ├── Forbidden                 403     forbidden
+    │   ├── RateLimited               429     rate_limited
     │   ├── HeadTooLarge              431     head_too_large        (414 for the target)
     │   ├── BodyTimeout               408     body_timeout
     │   ├── HeadTimeout               408     bad_request
@@ -26,6 +29,8 @@
     ├── Unavailable                   503                           proxy        (Retry-After)
     │   ├── BreakerOpen               503     breaker_open
     │   ├── BulkheadFull              503     bulkhead_full
+    │   ├── CannotVerify              503     unauthenticated
+    │   ├── LimitsUnavailable         503     limits_unavailable
     │   ├── NoHealthyEndpoint         503     no_healthy_endpoint   upstream
     │   └── RolledBack                503     rolled_back
     ├── Loop                          508     loop                  proxy
@@ -55,6 +60,7 @@ class ProxyError(Exception):
     title: ClassVar[str] = "Internal error"
     fault: ClassVar[Fault] = "proxy"
     retryable: bool = False
+    lines: tuple[tuple[bytes, bytes], ...] = ()  # header fields of the answer that only this error has
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
@@ -115,6 +121,43 @@ class BodyCut(Rejected):
     """The client closed its direction in the middle of a body: nobody gets that body as complete (RFC 9112 8)."""
 
     status, cause, title = 400, "client_gone", "Request body cut short"
+
+
+class Unauthenticated(Rejected):
+    """No credential, or none that is good. `challenge` is what would be taken (RFC 9110 15.5.2)."""
+
+    status, cause, title = 401, "unauthenticated", "Unauthenticated"
+
+    def __init__(self, detail: str = "", challenge: str = "") -> None:
+        super().__init__(detail)
+        if challenge:
+            self.lines = ((b"WWW-Authenticate", challenge.encode("ascii")),)
+
+
+class Forbidden(Rejected):
+    """It is known who asks, and he may not; or nobody may from there. `challenge` where a better token would help."""
+
+    status, cause, title = 403, "forbidden", "Forbidden"
+
+    def __init__(self, detail: str = "", challenge: str = "") -> None:
+        super().__init__(detail)
+        if challenge:
+            self.lines = ((b"WWW-Authenticate", challenge.encode("ascii")),)
+
+
+class RateLimited(Rejected):
+    """Some limit has no room. `policies` are the names of those; its header fields are those of every answer there."""
+
+    status, cause, title = 429, "rate_limited", "Too many requests"
+
+    def __init__(self, detail: str = "", policies: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.policies = policies
+
+    def problem(self, request_id: str) -> dict[str, object]:
+        """With the members of draft-ietf-httpapi-ratelimit-headers-10, 5.1."""
+        kind = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        return {**super().problem(request_id), "type": kind, "violated-policies": list(self.policies)}
 
 
 class HeadTooLarge(Rejected):
@@ -235,6 +278,22 @@ class BulkheadFull(Unavailable):
     """`max_in_flight` requests are at the upstream, and the queue is full or the wait was too long."""
 
     cause, title = "bulkhead_full", "Too many requests in flight"
+
+
+class CannotVerify(Unavailable):
+    """Nobody can say whether the credential is good: keys cannot be had, or the monolith does not answer."""
+
+    cause, title = "unauthenticated", "Credentials cannot be verified"
+
+
+class LimitsUnavailable(Unavailable):
+    """The store of the rate limits does not answer, and `rate_limits.on_error` is `deny`."""
+
+    cause, title = "limits_unavailable", "Rate limits cannot be checked"
+
+    def problem(self, request_id: str) -> dict[str, object]:
+        kind = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+        return {**super().problem(request_id), "type": kind}
 
 
 class NoHealthyEndpoint(Unavailable):

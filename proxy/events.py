@@ -101,6 +101,32 @@ class DiscoveryRecovered:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeysFailed:
+    """The keys of an issuer cannot be fetched. Those that are known stay in use for a time. Told once."""
+
+    issuer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysRecovered:
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsStoreFailed:
+    """Redis is not asked any more; `on_error` says what becomes of requests. Told once."""
+
+    on_error: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsStoreRecovered:
+    detail: str
+
+
 Event = (
     Transition
     | Reloaded
@@ -112,6 +138,10 @@ Event = (
     | EndpointsFound
     | DiscoveryFailed
     | DiscoveryRecovered
+    | KeysFailed
+    | KeysRecovered
+    | LimitsStoreFailed
+    | LimitsStoreRecovered
 )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.errors import ProxyError
-from proxy.messages import RequestHead
+from proxy.messages import Headers, RequestHead
 from proxy.routing.decide import Decision
 from proxy.routing.match import CompiledRoute
 from proxy.snapshot import Snapshot
@@ -20,7 +20,10 @@ class Exchange:
     """`started` and all `*_s` are seconds of the loop's monotonic clock; `error` is why it was refused or failed.
     `continues`: the client's own trace goes on. `decision` is in the end that of the side that answered; `fallback` is
     the cause where that is not the side decided on, or where fig said the answer itself (`said_by_fig`). `attempts`
-    counts over both sides. `tunnelled`: bytes from and to the client after a switch of protocols."""
+    counts over both sides. `tunnelled`: bytes from and to the client after a switch of protocols. `identity` are lines
+    for upstreams about who came, `extra` lines for the client's answer, whoever makes it; `cors`: an upstream's own
+    lines about other origins do not pass. `waited`: the world may have changed since `snapshot` was taken. `ends_s`:
+    when the credential ends, seconds since 1970."""
 
     snapshot: Snapshot
     request: RequestHead
@@ -33,6 +36,11 @@ class Exchange:
     continues: bool
     route: CompiledRoute | None
     params: Mapping[str, bytes] | None
+    identity: Headers
+    extra: Headers
+    cors: bool
+    waited: bool
+    ends_s: float | None
     decision: Decision | None
     attempts: int
     fallback: str | None
@@ -55,6 +63,11 @@ class Exchange:
         self.continues = False
         self.route = None
         self.params = None
+        self.identity = []
+        self.extra = []
+        self.cors = False
+        self.waited = False
+        self.ends_s = None
         self.decision = None
         self.attempts = 0
         self.fallback = None

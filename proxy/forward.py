@@ -44,7 +44,7 @@ from proxy.upstreams.retry import backoff_s, retry_after_s
 from proxy.upstreams.tunnels import Tunnels
 from proxy.upstreams.upstream import Upstream
 from proxy.wire.body import RequestBody
-from proxy.wire.headers import DateField, FieldKinds, relocate, request_kind, request_lines
+from proxy.wire.headers import DateField, FieldKinds, dressed, relocate, request_kind, request_lines
 from proxy.wire.responder import Responder, Switched
 
 PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
@@ -324,6 +324,7 @@ class Forwarder:
             (b"Date", self._date.at(self._clock())),
             (b"Cache-Control", b"no-store"),
             (b"X-Request-ID", exchange.request_id),
+            *exchange.extra,
         ]
         if body:
             lines.insert(0, (b"Content-Type", answer.content_type.encode("latin-1")))
@@ -373,6 +374,7 @@ class Forwarder:
             websocket=protocol == b"websocket",
             idle_s=timeouts.tunnel_idle_s,
             max_s=timeouts.tunnel_max_s,
+            expires_s=None if exchange.ends_s is None else max(0.0, exchange.ends_s - self._clock()),
         )
         if decision.side == "extracted":  # a rollback may have come since the decision
             self.close_rolled_back(self._runtime.snapshot, decision.seam)
@@ -402,6 +404,7 @@ class Forwarder:
             peer_trusted=exchange.peer_trusted,
             continues=exchange.continues,
             upgrade=upgrade,
+            identity=exchange.identity,
         )
 
     def _response_lines(
@@ -422,6 +425,8 @@ class Forwarder:
                 exchange.public,
                 lambda target: unrewrite(rewrite, target) if rewrite else target,
             )
+        if exchange.extra:
+            lines = dressed(lines, exchange.extra, exchange.cors)
         if server.debug_headers:
             lines += debug_lines(exchange, self._monotonic())
         return lines

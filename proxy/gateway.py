@@ -6,19 +6,32 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import ceil
 
 import orjson
 
+from proxy.admission.auth_rules import AuthRule
+from proxy.admission.cors import CorsPolicy
+from proxy.admission.door import Door
+from proxy.admission.doors import Doors, asked
+from proxy.admission.limit_headers import limit_fields
+from proxy.admission.limit_keys import LimitKey
+from proxy.admission.refusal import Refusal
 from proxy.admission.trust import Trust
 from proxy.errors import (
     BodyTooLarge,
+    CannotVerify,
     ClientGone,
+    Forbidden,
+    LimitsUnavailable,
     Loop,
     MethodNotAllowed,
     ProxyError,
+    RateLimited,
     RouteNotFound,
+    Unauthenticated,
     Unavailable,
 )
 from proxy.exchange import Exchange
@@ -31,7 +44,7 @@ from proxy.routing.table import resolve
 from proxy.runtime import Runtime
 from proxy.shadow.job import Watch
 from proxy.shadow.mirror import Mirror
-from proxy.snapshot import Snapshot
+from proxy.snapshot import SeamState, Snapshot, seam_state
 from proxy.telemetry.access_log import AccessEntry, AccessLog, ErrorLog
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.trace import child, request_id
@@ -92,13 +105,28 @@ class Gateway:
 
     async def handle(self, request: RequestHead, body: RequestBody, responder: Responder) -> None:
         """Route, decide, forward; whatever happens, exactly one answer or a cut connection, and one record."""
-        exchange = Exchange(self.runtime.snapshot, request, self._monotonic())
+        exchange, doors = Exchange(self.runtime.snapshot, request, self._monotonic()), self.runtime.doors
         watch: Watch | None = None
         try:
             self._identify(exchange)
             if request.method == "OPTIONS" and self._answers_options(exchange, responder):
                 return
+            if request.target == doors.identity.public_path and self._answers_keys(exchange, doors, responder):
+                return
             self._route(exchange, body)
+            if doors.identity.names:
+                doors.identity.strip(request)
+                body.unwanted = doors.identity.names
+            door = None if exchange.route is None else doors.of(exchange.route)
+            if door is not None:
+                self._open(exchange, door)
+                if door.cors is not None and door.cors.is_preflight(request):
+                    self._answer_preflight(exchange, door.cors, responder)
+                    return
+                await self._limit(exchange, doors, door, door.by_client)
+                if door.auth is not None:
+                    await self._authenticate(exchange, doors, door.auth)
+                await self._limit(exchange, doors, door, door.by_principal)
             decision = self._decide(exchange)
             if decision.shadow is not None:
                 watch = self._mirror.watch(exchange, decision.shadow, responder)
@@ -201,16 +229,98 @@ class Gateway:
                 raise BodyTooLarge(f"A request body may have at most {limit} bytes here.")
             body.limit = limit
 
+    def _open(self, exchange: Exchange, door: Door) -> None:
+        """What may be seen of a request without asking anybody: whether it comes from where it may, and what every
+        answer to it will say."""
+        if door.cors is not None:
+            exchange.cors = True
+            exchange.extra = door.cors.answer_fields(exchange.request)
+        if door.access is not None and not door.access.admits(exchange.client_ip):
+            raise Forbidden("Requests from this address are not accepted here.")
+        if door.policy:
+            exchange.extra = [*exchange.extra, (b"RateLimit-Policy", door.policy)]
+
+    def _answer_preflight(self, exchange: Exchange, cors: CorsPolicy, responder: Responder) -> None:
+        """It never reaches an upstream, and needs no credential: it cannot have one (Fetch, 3.2.2)."""
+        headers = [(b"Date", self._date.at(self._clock())), (b"X-Request-ID", exchange.request_id)]
+        headers += cors.preflight_fields(exchange.request)
+        responder.start(204, b"No Content", headers, 0, last=True)
+
+    def _answers_keys(self, exchange: Exchange, doors: Doors, responder: Responder) -> bool:
+        """The public keys of the identity token, for upstreams that may not ask the admin port."""
+        mint = doors.identity.mint
+        if mint is None or exchange.request.method not in ("GET", "HEAD"):
+            return False
+        text = mint.jwks()
+        headers = [
+            (b"Content-Type", b"application/jwk-set+json"),
+            (b"Cache-Control", b"public, max-age=60"),
+            (b"Date", self._date.at(self._clock())),
+            (b"X-Request-ID", exchange.request_id),
+        ]
+        responder.start(200, b"OK", headers, len(text), text, last=True)
+        return True
+
+    async def _limit(self, exchange: Exchange, doors: Doors, door: Door, keys: Sequence[LimitKey]) -> None:
+        """All of these limits let it through together, or none of them is used up. Raises RateLimited, and
+        LimitsUnavailable where nobody can say."""
+        principal = exchange.request.principal
+        if keys:
+            await self._ask_limiter(exchange, doors, keys)
+        if principal is not None and principal.api_key and keys is door.by_principal:
+            own = doors.key_limits.get(principal.api_key)
+            if own is not None:  # by itself: in a Redis cluster its keys may live elsewhere
+                exchange.extra = [*exchange.extra, (b"RateLimit-Policy", own.policy)]
+                await self._ask_limiter(exchange, doors, own.keys)
+
+    async def _ask_limiter(self, exchange: Exchange, doors: Doors, keys: Sequence[LimitKey]) -> None:
+        verdict = doors.limiter.check(asked(exchange, keys), self._monotonic())
+        if isinstance(verdict, asyncio.Future):
+            exchange.waited = True
+            verdict = await verdict
+        exchange.extra = exchange.extra + limit_fields((verdict,))
+        if verdict.unavailable:
+            raise LimitsUnavailable("The store of the rate limits does not answer.")
+        if not verdict.allowed:
+            raise RateLimited("Too many requests: come back after Retry-After.", verdict.violated)
+
+    async def _authenticate(self, exchange: Exchange, doors: Doors, rule: AuthRule) -> None:
+        """As whom it comes in. Raises Unauthenticated, Forbidden, and CannotVerify where nobody can say."""
+        request, authenticator = exchange.request, doors.authenticator
+        verdict = authenticator.check(request, rule)
+        if verdict is None:
+            exchange.waited = True
+            verdict = await authenticator.after_fetch(request, rule)
+        self._metrics.authenticated(verdict.outcome)
+        if verdict.refused:
+            assert verdict.refusal is not None
+            raise _refused(verdict.refusal)
+        principal = request.principal = verdict.principal
+        doors.identity.verified(request)
+        if rule.api_keys and doors.api_key_field in request.fields:  # it is fig's, and nobody else is to learn it
+            request.headers = [line for line in request.headers if line[0].lower() != doors.api_key_field]
+        if principal is not None:
+            exchange.identity = doors.identity.lines(principal)
+            exchange.ends_s = principal.expires_s if verdict.enforced else None
+
     def _decide(self, exchange: Exchange) -> Decision:
         route, snapshot = exchange.route, exchange.snapshot
         if route is None:
             assert snapshot.fallthrough is not None
             decision = snapshot.fallthrough
         else:
-            plan = snapshot.states[route.seam].plan
+            state = snapshot.states[route.seam]
+            plan = (self._latched(state) if exchange.waited else state).plan
             decision = decide(plan, route, exchange.request, exchange.params or {}, exchange.client_ip, self._draw)
         exchange.decision = decision
         return decision
+
+    def _latched(self, state: SeamState) -> SeamState:
+        """The seam as this request sees it; a rollback that came while it waited counts."""
+        current = self.runtime.snapshot.states.get(state.name)
+        if current is None or current.record.latch is None or state.record.latch is not None:
+            return state
+        return seam_state(state.name, state.config, replace(state.record, latch=current.record.latch))
 
     def _draw(self) -> int:
         return int(self._rng.random() * BUCKETS)  # a tenth of what randrange takes
@@ -222,7 +332,7 @@ class Gateway:
         if responder.started:
             responder.cut()
             return
-        extra: Headers = [(b"Date", self._date.at(self._clock()))]
+        extra: Headers = [(b"Date", self._date.at(self._clock())), *error.lines, *exchange.extra]
         if exchange.snapshot.settings.server.debug_headers and exchange.decision is not None:
             extra += debug_lines(exchange, self._monotonic())
         if isinstance(error, Unavailable):
@@ -265,6 +375,14 @@ class Gateway:
                     referer=request.fields.get(b"referer"),
                 )
             )
+
+
+def _refused(refusal: Refusal) -> ProxyError:
+    if refusal.status == 401:
+        return Unauthenticated(refusal.detail, refusal.challenge)
+    if refusal.status == 403:
+        return Forbidden(refusal.detail, refusal.challenge)
+    return CannotVerify(refusal.detail, refusal.retry_after_s or 1.0)
 
 
 def _answer(error: ProxyError, identity: bytes, responder: Responder, *extra: tuple[bytes, bytes]) -> None:

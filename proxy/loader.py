@@ -17,17 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from proxy.admission import not_enforced
 from proxy.child import start_child
 from proxy.config.load import Loaded, load
 from proxy.errors import ConfigError, Problem
 from proxy.routing import table
 from proxy.shadow import rule_check
 
-SOUND = (table.check, rule_check.check)
+CHECKS = (table.check, rule_check.check)
 """What reads a configuration besides `config`, and may refuse it."""
-CHECKS = (*SOUND, not_enforced.check)
-"""And what refuses a sound one, since fig would not do what it says."""
 
 _LENGTH = struct.Struct("!I")
 _PARTS_A_TURN = 10

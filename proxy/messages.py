@@ -1,13 +1,38 @@
-"""HTTP words that cross module borders: request head, response head. No behaviour beyond looking a field up.
+"""HTTP words that cross module borders: request head, response head, principal. No behaviour beyond looking a field up.
 
 Bytes as they were on the wire; header lists stay lists of pairs, in order, names in the sender's own letter case.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """As whom a request came in. Knows no token: whoever verified it made this.
+
+    `subject` is the verified `sub`, empty for an API key: a key called like a user must not become that user. It has no
+    control characters and no white space around it, so that a header field carries it unchanged (in UTF-8). `scopes`
+    are in the order of the token, each once. One of `issuer` and `api_key` is a name of the configuration, or `session`
+    is true; the others are empty. `expires_s` is `exp` without leeway, seconds since 1970 (UTC); None: never. `claims`
+    has, as text, those scalar claims that selectors read.
+    """
+
+    subject: str
+    scopes: tuple[str, ...] = ()
+    issuer: str = ""
+    api_key: str = ""
+    expires_s: float | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
+    session: bool = False
+
+    def claim(self, name: str) -> str:
+        """As selectors read it; empty where it is not there."""
+        return self.subject if name == "sub" else self.claims.get(name, "")
 
 
 @dataclass(slots=True, init=False)
@@ -18,6 +43,7 @@ class RequestHead:
     received; `fields` maps lower-case names to values, several lines joined by `, ` (RFC 9110 5.3; Cookie by `; `).
     `length` is the announced body length in bytes, None for chunked; 0 means no body. `http10` is an HTTP/1.0 client.
     `upgrade` is the lower-case Upgrade field where the client may switch protocols on this request, else empty.
+    `principal` is whoever the credential speaks for, once that has been verified.
     """
 
     method: str
@@ -30,6 +56,7 @@ class RequestHead:
     peer: str
     scheme: str
     upgrade: bytes
+    principal: Principal | None
 
     # Written out, in ResponseHead and Exchange too: there is one a request, and a compiled build compiles this, while a
     # generated constructor stays plain Python (0.4 µs each).
@@ -56,6 +83,7 @@ class RequestHead:
         self.peer = peer
         self.scheme = scheme
         self.upgrade = upgrade
+        self.principal = None
 
     @property
     def has_body(self) -> bool:

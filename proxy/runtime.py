@@ -1,4 +1,4 @@
-"""What is in force: the current snapshot and the upstreams by name, and the only ways to replace them.
+"""What is in force: the current snapshot, its doors and the upstreams by name, and the only ways to replace them.
 
     reload    load → compile in slices → swap
     advance   persist → swap          (shift, resume, reset: towards extracted never without the store)
@@ -12,20 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from proxy.admission.doors import Doors
 from proxy.config.load import Loaded
 from proxy.config.model import Settings, UpstreamConfig
 from proxy.errors import ConfigError, Conflict, InvalidChange, StoreError, UnknownSeam, VersionMismatch
 from proxy.events import Emit, Reloaded, ReloadFailed, StoreFailed, StoreRecovered, Transition
 from proxy.routing.resilience import BreakerKey, BreakerRule, Side, breaker_rules
-from proxy.snapshot import EMPTY, Latch, SeamRecord, SeamState, Snapshot, breaches, compile_now, compiling, share
+from proxy.snapshot import EMPTY, Latch, SeamRecord, SeamState, Snapshot, at_once, breaches, compiling, share
 from proxy.state.store import Action, NewRow, Store
 from proxy.upstreams.breaker import Breaker, Forced
 from proxy.upstreams.guards import Guards
 from proxy.upstreams.upstream import Upstream
+
+T = TypeVar("T")
 
 _SLICE = 20  # seams compiled between two turns of the event loop: about 1 ms
 _DURABLE_WAIT_S = 1.0
@@ -80,6 +83,7 @@ class Runtime:
         load: Callable[[], Awaitable[Loaded]],
         make_upstream: Callable[[str, UpstreamConfig], Upstream],
         make_breaker: Callable[[BreakerRule], Breaker],
+        make_doors: Callable[[Settings], Generator[None, None, Doors]],
         emit: Emit,
         on_swap: Callable[[Snapshot], None],
     ) -> None:
@@ -90,6 +94,7 @@ class Runtime:
         self.fingerprint = loaded.digest
         self._load = load
         self._make_upstream = make_upstream
+        self._make_doors = make_doors
         self._emit = emit
         self._on_swap = on_swap
         self._lock = asyncio.Lock()
@@ -97,9 +102,10 @@ class Runtime:
         self._rollbacks: dict[str, int] = {}
         self._undurable: dict[str, NewRow] = {}
         self.away = False
-        self.snapshot = compile_now(loaded, self.records)
+        self.snapshot = at_once(compiling(loaded, self.records))
         self.upstreams = {name: make_upstream(name, config) for name, config in loaded.settings.upstreams.items()}
         self.guards = Guards(make_breaker)
+        self.doors = at_once(make_doors(loaded.settings))
         self._startup_settings = loaded.settings
 
     def state(self, seam: str) -> SeamState:
@@ -319,7 +325,8 @@ class Runtime:
         upstreams = self._upstreams_for(loaded.settings)  # first: what cannot be made changes nothing
         try:
             await self._introduce(upstreams)
-            fresh = await self._compile(loaded)
+            fresh = await _sliced(compiling(loaded, self.records))
+            doors = await _sliced(self._make_doors(loaded.settings))
         except BaseException:
             self._dismiss(upstreams)
             raise
@@ -339,25 +346,13 @@ class Runtime:
             self._swap_upstreams(upstreams)
             self.guards.keep((name, state.config) for name, state in fresh.states.items())
             self.fingerprint = fingerprint
+            self.doors = doors
             self._publish(fresh)
         overridden = tuple(name for name in fresh.states if _loses_to_override(old, fresh, name))
         restart = _needs_restart(self._startup_settings, loaded.settings)
         self._emit(Reloaded(fingerprint, len(fresh.states), moved, overridden, restart))
         await self._audit(old, moved, author)
         return ReloadResult(True, fingerprint, overridden, absorbed, restart, warnings + breaches(fresh))
-
-    async def _compile(self, loaded: Loaded) -> Snapshot:
-        steps = compiling(loaded, self.records)
-        count = 0
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                snapshot: Snapshot = done.value
-                return snapshot
-            count += 1
-            if count % _SLICE == 0:
-                await asyncio.sleep(0)
 
     async def _absorb(self, fresh: Snapshot, author: Author) -> tuple[str, ...]:
         """YAML has caught up with an override: the override has done its work."""
@@ -456,6 +451,20 @@ class Runtime:
     def close(self) -> None:
         for upstream in self.upstreams.values():
             upstream.close()
+
+
+async def _sliced(steps: Generator[None, None, T]) -> T:
+    """What `steps` makes in the end, with the event loop in between."""
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            made: T = done.value
+            return made
+        count += 1
+        if count % _SLICE == 0:
+            await asyncio.sleep(0)
 
 
 async def first_answers(upstreams: Iterable[Upstream]) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import TypeVar, get_args
 
 from proxy.config.load import Loaded
 from proxy.config.model import SeamConfig, Settings, Stage
 from proxy.routing.decide import Decision, SeamPlan, plan
 from proxy.routing.table import RouteTable, RouteTableBuilder
+
+T = TypeVar("T")
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -179,11 +181,15 @@ def compiling(loaded: Loaded, records: Mapping[str, SeamRecord]) -> Generator[No
     return Snapshot(loaded.settings, loaded.sources, builder.build(), states, fallthrough)
 
 
-def compile_now(loaded: Loaded, records: Mapping[str, SeamRecord]) -> Snapshot:
-    steps = compiling(loaded, records)
+def at_once(steps: Generator[None, None, T]) -> T:
+    """What `steps` makes in the end, without a pause."""
     while True:
         try:
             next(steps)
         except StopIteration as done:
-            snapshot: Snapshot = done.value
-            return snapshot
+            made: T = done.value
+            return made
+
+
+def compile_now(loaded: Loaded, records: Mapping[str, SeamRecord]) -> Snapshot:
+    return at_once(compiling(loaded, records))

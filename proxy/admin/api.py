@@ -118,6 +118,7 @@ class _Admin:
             Route("/readyz", self.readyz, methods=["GET"]),
             Route("/metrics", self.show_metrics, methods=["GET"]),
             Route("/openapi.json", self.show_openapi, methods=["GET"]),
+            Route("/.well-known/jwks.json", self.show_keys, methods=["GET"]),
             Route("/api/version", self.show_version, methods=["GET"]),
             Route("/api/seams", self.list_seams, methods=["GET"]),
             Route("/api/seams/{name}", self.show_seam, methods=["GET"]),
@@ -166,6 +167,12 @@ class _Admin:
 
     async def show_openapi(self, request: Request) -> Response:
         return reply(request.scope, openapi(self.version))
+
+    async def show_keys(self, request: Request) -> Response:
+        """What identity tokens are signed with; an empty set where there are none."""
+        mint = self.runtime.doors.identity.mint
+        text = b'{"keys":[]}' if mint is None else mint.jwks()
+        return reply_text(request.scope, text, "application/jwk-set+json")
 
     async def show_version(self, request: Request) -> Response:
         return reply(request.scope, {"version": self.version, "config": self.runtime.fingerprint})
@@ -322,7 +329,7 @@ class _Admin:
         except Rejected as error:
             return reply(request.scope, explain_refusal(error))
         trust = Trust(snapshot.settings.server.trusted_proxies)
-        return reply(request.scope, explain(snapshot, trust, asked, client, self._breaker_words))
+        return reply(request.scope, explain(snapshot, trust, asked, client, self._breaker_words, self.runtime.doors))
 
     def _breaker_words(self, key: BreakerKey) -> str | None:
         found = (breaker for rule, breaker in self.runtime.breakers(key[0]) if rule.key == key)

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.admin.door_steps import add_door
 from proxy.admin.resilience_steps import BreakerWords, add_resilience, fallback_words, just_closed
 from proxy.admin.shadow_step import add_shadow
 from proxy.admin.trail import Trail
+from proxy.admission.doors import Doors
 from proxy.admission.trust import Trust
 from proxy.config.model import RouteConfig
 from proxy.errors import AmbiguousPath, BodyTooLarge, MethodNotAllowed, ProxyError, Rejected, RouteNotFound
@@ -33,9 +35,10 @@ def explain(
     request: RequestHead,
     client_ip: str | None = None,
     breaker_words: BreakerWords = just_closed,
+    doors: Doors | None = None,
 ) -> dict[str, Any]:
     """`client_ip` None: worked out from the request's peer and X-Forwarded-For, as for any request. `breaker_words`
-    tells of a breaker that is not just closed.
+    tells of a breaker that is not just closed. `doors` None: credentials are not verified.
 
     A refusal is explained too: then `seam` is null and `reason` the cause.
     """
@@ -45,7 +48,10 @@ def explain(
         match = _find_route(trail, snapshot, request)
         if match is None:
             return _fall_through(trail, snapshot, request)
-        return _Seam(trail, snapshot, request, match, client).explained(breaker_words)
+        state = snapshot.states[match.route.seam]
+        inside = Trail(snapshot.sources)
+        add_door(inside, state, match.route.index, request, client, doors)  # selectors read what is verified
+        return _Seam(trail, snapshot, request, match, client).explained(inside, breaker_words)
     except Rejected as error:
         return explain_refusal(error, trail)
 
@@ -142,8 +148,9 @@ class _Seam:
         self.decision = decide(self.plan, self.route, request, self.params, client_ip, lambda: larger)
         self._decided_at = _ORDER.index(self.decision.reason)
 
-    def explained(self, breaker_words: BreakerWords) -> dict[str, Any]:
+    def explained(self, door: Trail, breaker_words: BreakerWords) -> dict[str, Any]:
         self._add_route()
+        self.trail.steps.extend(door.steps)
         self._add_latch()
         self._add_retired()
         self._add_force()

@@ -52,6 +52,7 @@ def _paths() -> Schema:
         },
         "/metrics": {"get": _metrics()},
         "/openapi.json": {"get": _read("This document", {"type": "object"}, "openapi")},
+        "/.well-known/jwks.json": {"get": _keys()},
         "/api/version": {"get": _read("Version and configuration in force", _ref("Version"), "version")},
         "/api/seams": {"get": _read("Every seam", _list("Seam"), "listSeams")},
         "/api/seams/{name}": {
@@ -134,6 +135,14 @@ def _read(
         "responses": {"200": {**ok, "headers": _ETAG} if etag else ok, **_problems(*statuses)},
     }
     return {**found, "security": [{}]} if free else found
+
+
+def _keys() -> Schema:
+    """RFC 7517 8.5.2."""
+    found = _read("Public keys of identity tokens", {"type": "object", "required": ["keys"]}, "keys")
+    content = found["responses"]["200"]["content"]
+    content["application/jwk-set+json"] = content.pop("application/json")
+    return found
 
 
 def _metrics() -> Schema:

@@ -1,8 +1,9 @@
 """Who sends a request, and may he come in. Finds the credential in the head, asks the parts that know tokens and keys.
 
 A token is read from the one Authorization line (scheme `Bearer`, in any letter case), never from the query or a body
-(RFC 9700 4.3.2); an API key from the configured field. Where both are sent and both are taken, the token decides: a bad
-one is refused whatever stands beside it. Knows no seam; the rule of the route is passed in.
+(RFC 9700 4.3.2); an API key from the configured field; a session from the monolith's cookie. Where several are sent and
+taken, the first of these decides: a bad one is refused whatever stands beside it. Knows no seam; the rule of the route
+is passed in.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from hmac import compare_digest
 
 from proxy.admission.auth_rules import ApiKeyRule, AuthRule, IssuerRule
 from proxy.admission.jwks import Keys
-from proxy.admission.principal import Principal
 from proxy.admission.refusal import Challenge, Refusal
+from proxy.admission.session import Sessions, SessionUnreachable
 from proxy.admission.token import MOST_BYTES, Token, Unfit, check_claims, check_signature, principal_of, read_token
 from proxy.admission.token_cache import TokenCache
-from proxy.messages import RequestHead
+from proxy.messages import Principal, RequestHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,12 @@ class Verdict:
 
     @property
     def outcome(self) -> str:
-        """For `fig_auth_total`: ok, unauthenticated, forbidden, no_keys or key_awaited, and `would_` before it where
-        it is only observed."""
+        """For `fig_auth_total`: ok, unauthenticated, forbidden, no_keys, no_session or key_awaited, and `would_` before
+        it where it is only observed."""
         refusal = self.refusal
         if refusal is None:
             return "ok"
-        word = refusal.reason if refusal.reason in ("no_keys", "key_awaited") else refusal.cause
+        word = refusal.reason if refusal.reason in ("no_keys", "no_session", "key_awaited") else refusal.cause
         return word if self.enforced else f"would_{word}"
 
 
@@ -59,6 +60,14 @@ class _Missing:
     keys: Keys
     kid: str | None
     algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Only the monolith can say whose session it is."""
+
+    sessions: Sessions
+    sid: bytes
 
 
 class Authenticator:
@@ -74,6 +83,7 @@ class Authenticator:
         wanted: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
         cache: TokenCache | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self._issuers = dict(issuers)
         self._api_key_header = api_key_header.lower()
@@ -84,15 +94,19 @@ class Authenticator:
         self._wanted = tuple(wanted)
         self._clock = clock
         self._cache = TokenCache() if cache is None else cache
+        self._sessions = sessions
 
     async def authenticate(self, head: RequestHead, rule: AuthRule) -> Verdict:
-        """Waits only where a token names a key that is not here and may be fetched now. Raises nothing."""
+        """Waits only where a token names a key that is not here and may be fetched now, or a session is not known yet.
+        Raises nothing."""
         verdict = self.check(head, rule)
         return await self.after_fetch(head, rule) if verdict is None else verdict
 
     def check(self, head: RequestHead, rule: AuthRule) -> Verdict | None:
         """Without waiting. None: go on with `after_fetch`."""
         found = self._examine(head, rule, True)
+        if isinstance(found, _Asking):  # also where it is only observed: without it nobody would know who came
+            return None
         if not isinstance(found, _Missing):
             return self._verdict(found, rule)
         if rule.mode == "observe":  # a key set that cannot be reached must not delay whom nobody would refuse
@@ -100,14 +114,29 @@ class Authenticator:
             return Verdict(None, self._challenge(rule).awaited(), False)
         return None
 
+    def look(self, head: RequestHead, rule: AuthRule) -> Verdict | None:
+        """As `check`, without asking anybody for anything. None: only the monolith could tell."""
+        found = self._examine(head, rule, False)
+        return None if isinstance(found, (_Missing, _Asking)) else self._verdict(found, rule)
+
     async def after_fetch(self, head: RequestHead, rule: AuthRule) -> Verdict:
-        """As `check`, once the missing key has been looked for at its source."""
+        """As `check`, once what is missing has been looked for at its source."""
         found = self._examine(head, rule, True)
+        if isinstance(found, _Asking):
+            found = await self._asked(found, rule)
         if isinstance(found, _Missing):
             await found.keys.seek(found.kid, found.algorithm)
-            found = self._examine(head, rule, False)
-        assert not isinstance(found, _Missing)
+            again = self._examine(head, rule, False)
+            assert isinstance(again, (Principal, Refusal))  # a token was there, and is
+            found = again
         return self._verdict(found, rule)
+
+    async def _asked(self, asking: _Asking, rule: AuthRule) -> Principal | Refusal:
+        try:
+            principal = await asking.sessions.look_up(asking.sid)
+        except SessionUnreachable:
+            return self._challenge(rule).sessionless()
+        return self._challenge(rule).invalid("session") if principal is None else principal
 
     def _verdict(self, found: Principal | Refusal, rule: AuthRule) -> Verdict:
         if isinstance(found, Principal):
@@ -121,9 +150,10 @@ class Authenticator:
         return Verdict(None, found, rule.mode == "enforce")
 
     def _challenge(self, rule: AuthRule) -> Challenge:
-        return Challenge(bool(rule.issuers), self._api_key_header if rule.api_keys else "")
+        cookie = self._sessions.rule.cookie if rule.session and self._sessions is not None else ""
+        return Challenge(bool(rule.issuers), self._api_key_header if rule.api_keys else "", cookie)
 
-    def _examine(self, head: RequestHead, rule: AuthRule, may_seek: bool) -> Principal | Refusal | _Missing:
+    def _examine(self, head: RequestHead, rule: AuthRule, may_seek: bool) -> Principal | Refusal | _Missing | _Asking:
         """`may_seek`: a key that is not here may still be had."""
         if rule.issuers:
             field = head.fields.get(b"authorization")
@@ -133,7 +163,17 @@ class Authenticator:
             key = head.fields.get(self._api_key_field)
             if key is not None:
                 return self._by_api_key(key, rule)
+        if rule.session and self._sessions is not None:
+            sid = self._sessions.read(head)
+            if sid is not None:
+                return self._by_session(self._sessions, sid, rule)
         return self._challenge(rule).missing()
+
+    def _by_session(self, sessions: Sessions, sid: bytes, rule: AuthRule) -> Principal | Refusal | _Asking:
+        known = sessions.known(sid)
+        if known is None:
+            return _Asking(sessions, sid)
+        return self._challenge(rule).invalid("session") if known.principal is None else known.principal
 
     def _by_api_key(self, key: bytes, rule: AuthRule) -> Principal | Refusal:
         """Every key is compared, in a time that tells nothing of which one it was."""

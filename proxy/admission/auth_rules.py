@@ -1,7 +1,8 @@
 """What the configuration asks of a client: issuers of tokens, API keys, and what a seam demands. Pure.
 
-Every algorithm stands for one kind of key, so that a token can never choose how its issuer's key is used. `none` and
-the HMAC family are not in the table: an issuer with one of them cannot even be written down (RFC 8725 3.1, 3.2).
+Every algorithm stands for one kind of key, so that a token can never choose how its issuer's key is used, and no issuer
+has both public keys and shared secrets. `none` is not in the table: an issuer with it cannot even be written down
+(RFC 8725 3.1, 3.2).
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ KEY_KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "ES512": ("EC", "P-521"),
     "EdDSA": ("OKP", "Ed25519"),
     "Ed25519": ("OKP", "Ed25519"),
+    "HS256": ("oct", ""),
+    "HS384": ("oct", ""),
+    "HS512": ("oct", ""),
 }
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -41,7 +45,7 @@ class IssuerRule:
     `name` is the one of the configuration, `issuer` and `audience` are compared exactly with `iss` and `aud` (any of
     them). Keys come from `jwks_url`, or are given to its key set. `leeway_s` is for clocks that differ; `refresh_s` the
     longest life of a withdrawn key; `stale_s` how long keys are used whose source fails; `cooldown_s` the pause after a
-    fetch for an unknown key that brought none; `timeout_s` a fetch as a whole, near enough.
+    fetch for an unknown key that brought none; `timeout_s` a fetch as a whole, near enough. `scope_claims` hold scopes.
     """
 
     name: str
@@ -54,6 +58,7 @@ class IssuerRule:
     stale_s: float = 86_400.0
     cooldown_s: float = 5.0
     timeout_s: float = 2.0
+    scope_claims: tuple[str, ...] = ("scope", "scp", "scopes")
 
     def __post_init__(self) -> None:
         """Raises ValueError for a rule that would let everybody in, or nobody."""
@@ -61,6 +66,12 @@ class IssuerRule:
         if unknown or not self.algorithms:
             listed = ", ".join(KEY_KINDS)
             raise ValueError(f"issuer {self.name}: algorithms {unknown} are not allowed; choose of {listed}")
+        secret = [name for name in self.algorithms if KEY_KINDS[name][0] == "oct"]
+        if secret and (len(secret) < len(self.algorithms) or self.jwks_url is not None):
+            raise ValueError(
+                f"issuer {self.name}: {secret[0]} takes a shared secret, which neither stands beside public keys nor is"
+                " published: make an issuer of its own, with a file"
+            )
         if not self.issuer or not self.audience or not all(self.audience):
             raise ValueError(f"issuer {self.name}: `issuer` and `audience` must not be empty")
         problem = url_problem(self.jwks_url) if self.jwks_url is not None else None
@@ -87,14 +98,16 @@ class ApiKeyRule:
 
 @dataclass(frozen=True, slots=True)
 class AuthRule:
-    """What a seam or route asks: a token of one of `issuers` or one of `api_keys` (names), all of `all_scopes`, and at
-    least one of `any_scope` unless that is empty. `observe` reports and refuses nothing."""
+    """What a seam or route asks: a token of one of `issuers` or one of `api_keys` (names), or a `session` of the
+    monolith; all of `all_scopes`, and at least one of `any_scope` unless that is empty. `observe` reports and refuses
+    nothing."""
 
     issuers: tuple[str, ...] = ()
     api_keys: tuple[str, ...] = ()
     all_scopes: frozenset[str] = field(default_factory=frozenset)
     any_scope: frozenset[str] = field(default_factory=frozenset)
     mode: Mode = "enforce"
+    session: bool = False
 
 
 def is_scope(text: str) -> bool:

@@ -1,8 +1,7 @@
 """Public keys that verify signatures: what of a JWK set or a PEM file can be used, and which key fits a token. Pure.
 
-Only public members are taken over, and only of asymmetric keys: a symmetric key in a public document is no secret. A
-key that cannot be used is left out, so that one entry of an unknown kind never costs the others (RFC 7517 5).
-"""
+Only public members are taken over. A symmetric key counts in a file only: in a published document it is no secret. A
+key that cannot be used is left out, so that one entry of an unknown kind never costs the others (RFC 7517 5)."""
 
 from __future__ import annotations
 
@@ -18,21 +17,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
-from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from proxy.admission.auth_rules import KEY_KINDS
 
 MOST_KEYS = 100
 MOST_TRIES = 8  # keys that one token is tried with: it may name none
 
-_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ("k",)}
+_SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # the shortest (RFC 7518 3.2)
 _CURVES = frozenset(curve for _, curve in KEY_KINDS.values() if curve)
 _LEAST_RSA_BYTES, _MOST_RSA_BYTES = 256, 1024  # RFC 7518 3.3; above, one verification takes milliseconds
 _MOST_EXPONENT_BYTES = 8
 _LONGEST_KID = 1024
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 
-Jose = RSAKey | ECKey | OKPKey
+Jose = RSAKey | ECKey | OKPKey | OctKey
 
 
 class UnusableKeys(Exception):
@@ -50,8 +50,10 @@ class VerifyKey:
     thumbprint: str  # RFC 7638: equal for equal keys
 
     def serves(self, algorithm: str) -> bool:
-        """A name that is in no table is served by no key."""
-        return self.algorithm in ("", algorithm) and self.kind == KEY_KINDS.get(algorithm)
+        """A name that is in no table is served by no key, and a short secret serves no long hash."""
+        if self.algorithm not in ("", algorithm) or self.kind != KEY_KINDS.get(algorithm):
+            return False
+        return not isinstance(self.jose, OctKey) or len(self.jose.raw_value) >= _SECRET_BYTES[algorithm]
 
 
 class KeySet:
@@ -76,11 +78,14 @@ class KeySet:
 
 def keys_in(document: bytes) -> tuple[VerifyKey, ...]:
     """Of a file: a JWK set, or PEM with any number of public keys and certificates. Raises UnusableKeys."""
-    return keys_in_pem(document) if document.lstrip().startswith(b"-----BEGIN") else keys_in_jwks(document)
+    if document.lstrip().startswith(b"-----BEGIN"):
+        return keys_in_pem(document)
+    return keys_in_jwks(document, secrets=True)
 
 
-def keys_in_jwks(document: bytes) -> tuple[VerifyKey, ...]:
-    """The usable keys of a JWK set (RFC 7517 5), at least one. Raises UnusableKeys."""
+def keys_in_jwks(document: bytes, *, secrets: bool = False) -> tuple[VerifyKey, ...]:
+    """The usable keys of a JWK set (RFC 7517 5), at least one; symmetric ones only where `secrets`. Raises
+    UnusableKeys."""
     try:
         found = orjson.loads(document)
     except orjson.JSONDecodeError:
@@ -90,7 +95,8 @@ def keys_in_jwks(document: bytes) -> tuple[VerifyKey, ...]:
         raise UnusableKeys("it is not a JWK set")
     if len(entries) > MOST_KEYS:
         raise UnusableKeys(f"it has more than {MOST_KEYS} keys")
-    keys = tuple(key for entry in entries if (key := _from_jwk(entry)) is not None)
+    found_keys = (key for entry in entries if (key := _from_jwk(entry)) is not None)
+    keys = tuple(key for key in found_keys if secrets or key.kind[0] != "oct")
     if not keys:
         raise UnusableKeys("none of its keys can verify a signature")
     return keys
@@ -134,6 +140,9 @@ def _imported(kind: str, members: dict[str, Any]) -> VerifyKey | None:
     try:
         if kind == "RSA":
             return _rsa(members)
+        if kind == "oct":
+            secret = OctKey.import_key(members)
+            return VerifyKey(None, "", (kind, ""), secret, secret.thumbprint())
         if members["crv"] not in _CURVES:
             return None
         jose = ECKey.import_key(members) if kind == "EC" else OKPKey.import_key(members)

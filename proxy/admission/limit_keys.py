@@ -7,13 +7,12 @@ stand in the store as such. That is no anonymity, for an address can be found by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from socket import AF_INET, AF_INET6, inet_pton
 
-from proxy.admission.principal import Principal
 from proxy.admission.rate_limit import Asked, Limit
-from proxy.messages import RequestHead
+from proxy.messages import Principal, RequestHead
 from proxy.routing.split import Selector
 
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4-mapped (RFC 4291 2.5.5.2)
@@ -21,14 +20,20 @@ _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4-mapped (RFC 4291 2.5.5.
 
 class LimitKey:
     """`by`: selectors, of which the first with a value counts; the client's address where none has one. No selector at
-    all: everybody counts under one key."""
+    all: everybody counts under one key, `everybody`. `verified`: selectors of what authentication writes."""
 
-    def __init__(self, limit: Limit, by: Sequence[Selector] = ()) -> None:
+    def __init__(
+        self, limit: Limit, by: Sequence[Selector] = (), verified: Collection[str] = (), everybody: str = "all"
+    ) -> None:
         self.limit = limit
         self._readers = tuple((selector, selector.text.encode()) for selector in by)
+        self._everybody = everybody
         self._prefix = f"{{fig:{limit.scope}}}:{limit.name}:"
         # Whom a credential names is known after authentication only.
-        self.after_auth = any(selector.text == "api_key" or selector.text.startswith("jwt.") for selector in by)
+        self.after_auth = any(
+            selector.text == "api_key" or selector.text.startswith("jwt.") or selector.text.lower() in verified
+            for selector in by
+        )
 
     def asked(
         self, request: RequestHead, params: Mapping[str, bytes], client_ip: str, principal: Principal | None
@@ -40,7 +45,7 @@ class LimitKey:
         self, request: RequestHead, params: Mapping[str, bytes], client_ip: str, principal: Principal | None
     ) -> str:
         if not self._readers:
-            return "all"
+            return self._everybody
         for selector, text in self._readers:
             value = _verified(selector.text, principal) or selector.read(request, params, client_ip)
             if value and text != b"client_ip":
@@ -70,7 +75,7 @@ def _verified(selector: str, principal: Principal | None) -> bytes | None:
     if selector == "api_key":
         return principal.api_key.encode()
     kind, _, claim = selector.partition(".")
-    if kind != "jwt" or not principal.issuer:
+    if kind != "jwt" or principal.api_key:
         return None
-    value = principal.subject if claim == "sub" else principal.claims.get(claim, "")
+    value = principal.claim(claim)
     return f"{principal.issuer}\0{value}".encode() if value else None

@@ -17,7 +17,7 @@ class Refusal:
     """`status` 401, 403 or 503. `challenge` is the WWW-Authenticate value, empty: none. `retry_after_s` with 503 only.
 
     `reason` is one of: no_credential too_long malformed type critical algorithm issuer claims audience expired
-    not_yet_valid unknown_key signature api_key scope no_keys key_awaited.
+    not_yet_valid unknown_key signature api_key session scope no_keys no_session key_awaited.
     """
 
     status: int
@@ -30,13 +30,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What is asked for. `bearer`: tokens are taken; `api_key_header`: the field for API keys, empty where none is.
+    """What is asked for. `bearer`: tokens are taken; `api_key_header`: the field for API keys, `cookie` the one of a
+    session, empty where none is.
 
-    API keys have no registered scheme, and a 401 must name one (RFC 9110 15.5.2): `ApiKey` with the field's name.
+    API keys and sessions have no registered scheme, and a 401 must name one (RFC 9110 15.5.2): `ApiKey` with the
+    field's name, `Session` with the cookie's.
     """
 
     bearer: bool
     api_key_header: str = ""
+    cookie: str = ""
 
     def missing(self) -> Refusal:
         """No credential at all, so no error code either (RFC 6750 3.1)."""
@@ -46,6 +49,8 @@ class Challenge:
         """The token, or the API key, is not good."""
         if reason == "api_key":
             return self._unauthenticated(reason, "The API key is not valid.", "")
+        if reason == "session":
+            return self._unauthenticated(reason, "The session has ended.", "")
         said = "The access token expired" if reason == "expired" else "The access token is not valid"
         return self._unauthenticated(reason, f"{said}.", f' error="invalid_token", error_description="{said}"')
 
@@ -60,6 +65,10 @@ class Challenge:
         detail = "Tokens cannot be verified at the moment."
         return Refusal(503, "unauthenticated", "no_keys", detail, "", retry_after_s)
 
+    def sessionless(self) -> Refusal:
+        """Nobody can say whose session it is: the monolith does not answer."""
+        return Refusal(503, "unauthenticated", "no_session", "Sessions cannot be verified at the moment.", "", 1.0)
+
     def awaited(self) -> Refusal:
         """Observed only: the key is being fetched, and nobody waits for it. Says nothing about the token."""
         return Refusal(401, "unauthenticated", "key_awaited", "The key of the token is being fetched.")
@@ -68,4 +77,6 @@ class Challenge:
         schemes = [f"Bearer{error}"] if self.bearer else []
         if self.api_key_header:
             schemes.append(f'ApiKey header="{self.api_key_header}"')
+        if self.cookie:
+            schemes.append(f'Session cookie="{self.cookie}"')
         return Refusal(401, "unauthenticated", reason, detail, ", ".join(schemes))

@@ -19,13 +19,12 @@ from joserfc.jws import JWSRegistry
 
 from proxy.admission.auth_rules import KEY_KINDS, IssuerRule, is_scope
 from proxy.admission.keys import VerifyKey
-from proxy.admission.principal import Principal
+from proxy.messages import Principal
 
 MOST_BYTES = 8192
 
 _TYPES = frozenset(("jwt", "at+jwt"))  # RFC 7519 5.1, RFC 9068 2.1; compared without letter case (RFC 7515 4.1.9)
 _CHANGES_PAYLOAD = ("zip", "b64", "enc")  # RFC 7516 4.1.3, RFC 7797 3: never part of what is read here
-_SCOPE_CLAIMS = ("scope", "scp", "scopes")
 _JOSE_NAMES = {"EdDSA": "Ed25519"}  # RFC 9864 renamed it
 _REGISTRY = JWSRegistry(algorithms=sorted({_JOSE_NAMES.get(name, name) for name in KEY_KINDS}))
 
@@ -110,7 +109,7 @@ def principal_of(token: Token, rule: IssuerRule, wanted: Iterable[str] = ()) -> 
     if not isinstance(subject, str) or subject != subject.strip() or not _is_one_line(subject):
         raise Unfit("claims")
     texts = {name: text for name in wanted if (text := _as_text(claims.get(name))) is not None}
-    return Principal(subject, _scopes(claims), rule.name, "", _date(claims["exp"]), texts)
+    return Principal(subject, _scopes(claims, rule.scope_claims), rule.name, "", _date(claims["exp"]), texts)
 
 
 def verify_token(
@@ -193,10 +192,10 @@ def _signed_by(jws: Jws, key: VerifyKey) -> bool:
         return False
 
 
-def _scopes(claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of `scope` (RFC 8693 4.2), `scp` and `scopes`, a text with spaces or a list. What is no scope is left out."""
+def _scopes(claims: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
+    """Of these claims, a text with spaces (RFC 8693 4.2) or a list. What is no scope is left out."""
     found: dict[str, None] = {}
-    for claim in _SCOPE_CLAIMS:
+    for claim in names:
         value = claims.get(claim)
         listed = value.split(" ") if isinstance(value, str) else value
         if isinstance(listed, list):

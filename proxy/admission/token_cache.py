@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from proxy.admission.jwks import Keys
-from proxy.admission.principal import Principal
+from proxy.messages import Principal
 
 MOST_ENTRIES = 10_000
 LONGEST_S = 60.0  # what was verified is verified again: keys may have become stale without a change

@@ -1,56 +1,59 @@
 """The PEM files that a configuration names: can they be read, do they fit, are they still valid. Opens no connection.
 
-Whether the server's certificate is valid today OpenSSL itself says, in a handshake between two buffers: the standard
-library has no other public way to ask.
+Whether a certificate is valid today OpenSSL itself says, in a handshake between two buffers: the standard library has
+no other public way to ask.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from proxy.config.finding import Finding
-from proxy.config.model import Settings, UpstreamConfig
+from proxy.config.model import PemFiles, ServerTls, Settings, UpstreamConfig, UpstreamTls
+
+Pem = TypeVar("Pem", bound=PemFiles)
 
 _EXPIRED, _NOT_YET_VALID = 10, 9  # X509_V_ERR_*
 
 
 def check(settings: Settings, folder: Path) -> Iterator[Finding]:
     """Everything that is wrong with the files; paths count from `folder`."""
-    if (tls := settings.server.tls) is not None:
-        yield from _server(folder / tls.certificate, folder / tls.key)
+    if settings.server.tls is not None:
+        yield from _server(settings.server.tls, folder)
     for name, upstream in settings.upstreams.items():
-        if (ca := _ca(upstream)) is not None:
-            yield from _authorities(f"upstreams.{name}.tls.ca", folder / ca)
+        if upstream.tls is not None:
+            yield from _upstream(f"upstreams.{name}.tls", upstream.tls, folder)
 
 
 def files(settings: Settings, folder: Path) -> Iterator[Path]:
     """What takes part in the configuration, whether it is there or not."""
-    if (tls := settings.server.tls) is not None:
-        yield from (folder / name for name in (tls.certificate, tls.key) if name)
-    yield from (folder / ca for upstream in settings.upstreams.values() if (ca := _ca(upstream)))
+    holders = (settings.server.tls, *(upstream.tls for upstream in settings.upstreams.values()))
+    yield from (folder / name for tls in holders if tls is not None for name in tls.files.values())
 
 
-def resolved(settings: Settings, folder: Path) -> Settings:
-    """The same settings with absolute paths."""
+def resolved(settings: Settings, folder: Path, contents: Mapping[Path, bytes]) -> Settings:
+    """The same settings with absolute paths, and not equal to others if a file holds something else: `contents` says
+    what, for each of `files`."""
     server = settings.server
     if server.tls is not None:
-        paths = {key: str((folder / getattr(server.tls, key)).absolute()) for key in ("certificate", "key")}
-        server = server.model_copy(update={"tls": server.tls.model_copy(update=paths)})
-    upstreams = {name: _resolved(upstream, folder) for name, upstream in settings.upstreams.items()}
+        server = server.model_copy(update={"tls": _holding(server.tls, folder, contents)})
+    upstreams = {name: _resolved(upstream, folder, contents) for name, upstream in settings.upstreams.items()}
     return settings.model_copy(update={"server": server, "upstreams": upstreams})
 
 
-def _resolved(upstream: UpstreamConfig, folder: Path) -> UpstreamConfig:
-    if upstream.tls is None or upstream.tls.ca is None:
+def _resolved(upstream: UpstreamConfig, folder: Path, contents: Mapping[Path, bytes]) -> UpstreamConfig:
+    if upstream.tls is None or not upstream.tls.files:
         return upstream
-    tls = upstream.tls.model_copy(update={"ca": str((folder / upstream.tls.ca).absolute())})
-    return upstream.model_copy(update={"tls": tls})
+    return upstream.model_copy(update={"tls": _holding(upstream.tls, folder, contents)})
 
 
-def _ca(upstream: UpstreamConfig) -> str | None:
-    return None if upstream.tls is None else upstream.tls.ca
+def _holding(tls: Pem, folder: Path, contents: Mapping[Path, bytes]) -> Pem:
+    paths = {key: folder / name for key, name in tls.files.items()}
+    absolute = {key: str(path.absolute()) for key, path in paths.items()}
+    return tls.holding(absolute, b"".join(contents[path] for path in paths.values()))
 
 
 def read(at: str, path: Path) -> str | Finding:
@@ -89,20 +92,42 @@ def _client(text: str) -> ssl.SSLContext:
     return context
 
 
-def _server(certificate: Path, key: Path) -> Iterator[Finding]:
-    at, at_key = "server.tls.certificate", "server.tls.key"
-    text, secret = read(at, certificate), read(at_key, key)
+def _server(tls: ServerTls, folder: Path) -> Iterator[Finding]:
+    at = "server.tls"
+    yield from _own(at, folder / tls.certificate, folder / tls.key)
+    if tls.client_ca is not None:
+        yield from _authorities(f"{at}.client_ca", folder / tls.client_ca)
+    elif tls.client_auth is not None:
+        message = f"`client_auth: {tls.client_auth}` says nothing without `client_ca`: name the CA of the clients there"
+        yield Finding(f"{at}.client_auth", "FIG125", message, needs=(f"{at}.client_ca",))
+
+
+def _upstream(at: str, tls: UpstreamTls, folder: Path) -> Iterator[Finding]:
+    if tls.ca is not None:
+        yield from _authorities(f"{at}.ca", folder / tls.ca)
+    if tls.certificate is not None and tls.key is not None:
+        yield from _own(at, folder / tls.certificate, folder / tls.key)
+    elif tls.certificate is not None or tls.key is not None:
+        there, missing = ("certificate", "key") if tls.key is None else ("key", "certificate")
+        message = f"`{there}` is no use without `{missing}`: name both, or neither"
+        yield Finding(f"{at}.{there}", "FIG126", message, needs=(f"{at}.{missing}",))
+
+
+def _own(at: str, certificate: Path, key: Path) -> Iterator[Finding]:
+    """Of a certificate that fig shows itself: `certificate` and `key` under `at`."""
+    text, secret = read(f"{at}.certificate", certificate), read(f"{at}.key", key)
     for finding in (text, secret):
         if isinstance(finding, Finding):
             yield finding
     if isinstance(text, str) and not _is_certificate(text):
-        yield Finding(at, "FIG122", f"{certificate} holds no certificate in PEM: it begins -----BEGIN CERTIFICATE-----")
+        message = f"{certificate} holds no certificate in PEM: it begins -----BEGIN CERTIFICATE-----"
+        yield Finding(f"{at}.certificate", "FIG122", message)
     elif isinstance(text, str) and isinstance(secret, str):
-        yield from _pair(certificate, key, text, secret)
+        yield from _pair(at, certificate, key, text, secret)
 
 
-def _pair(certificate: Path, key: Path, text: str, secret: str) -> Iterator[Finding]:
-    at_key = "server.tls.key"
+def _pair(at: str, certificate: Path, key: Path, text: str, secret: str) -> Iterator[Finding]:
+    at_key = f"{at}.key"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL asks the terminal
@@ -117,14 +142,15 @@ def _pair(certificate: Path, key: Path, text: str, secret: str) -> Iterator[Find
     except OSError as error:  # it has gone since it was read
         yield Finding(at_key, "FIG121", f"cannot read {key}: {error.strerror}")
     else:
-        yield from _validity(context, certificate, text)
+        yield from _validity(at, context, certificate, text)
 
 
-def _validity(server: ssl.SSLContext, certificate: Path, text: str) -> Iterator[Finding]:
+def _validity(at: str, server: ssl.SSLContext, certificate: Path, text: str) -> Iterator[Finding]:
     code = _verify_code(server, _client(text))
     if code in (_EXPIRED, _NOT_YET_VALID):
-        what = "has expired: clients refuse it, renew it" if code == _EXPIRED else "is not valid yet: check the clock"
-        yield Finding("server.tls.certificate", "FIG124", f"{certificate} {what}", "warning")
+        who = "clients refuse" if at == "server.tls" else "the upstream refuses"
+        what = f"has expired: {who} it, renew it" if code == _EXPIRED else "is not valid yet: check the clock"
+        yield Finding(f"{at}.certificate", "FIG124", f"{certificate} {what}", "warning")
 
 
 def _verify_code(server: ssl.SSLContext, client: ssl.SSLContext) -> int:

@@ -20,6 +20,7 @@ from proxy.config.model import (
     Auth,
     AuthRule,
     Cors,
+    IdentityToken,
     Issuer,
     Limit,
     Mode,
@@ -34,11 +35,16 @@ HMAC = ("HS256", "HS384", "HS512")
 PUBLIC_KEY = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """Signature algorithms that an issuer may have (RFC 7518 3.1, RFC 8037 3.1, RFC 9864)."""
 
+_NOT_ISSUERS = ("session", "api_key")
 _SOURCES = ("jwks_url", "jwks_file", "key_file")
 _OF_FETCHING = ("refresh_s", "timeout_s", "cooldown_s", "stale_s")
 _MAX_PER_S = 1_000_000
 _NO_CREDENTIALS = ("allow_origins", "allow_methods", "allow_headers", "expose_headers")
 _CAPTURED = re.compile(r"\{([^{}/]*)\}")
+_COOKIE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265 4.1.1
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+OWN_HEADER = "x-fig-identity"
+"""No client's header of this family ever passes, so this one needs no further look."""
 _WILD = re.compile(r"\{[^{}/]*\}")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -48,10 +54,15 @@ def check(settings: Settings) -> Iterator[Finding]:
     """`auth` and `rate_limits`, and what all seams say together."""
     for name, issuer in settings.auth.issuers.items():
         yield from _named(f"auth.issuers.{name}", "an issuer", name)
+        if name in _NOT_ISSUERS:
+            message = f"`{name}` is what identity tokens call another kind of credential: choose another name"
+            yield Finding(f"auth.issuers.{name}", "FIG201", message, at_key=True)
         yield from _issuer(f"auth.issuers.{name}", issuer)
     yield from _one_issuer_twice(settings.auth)
     yield from _headers(settings.auth)
     yield from _api_keys(settings.auth)
+    yield from _token(settings.auth.identity.token)
+    yield from _session(settings)
     yield from _store(settings.rate_limits)
     yield from _nothing_enforced("auth", _auth_modes(settings))
     yield from _nothing_enforced("rate_limit", _limit_modes(settings))
@@ -80,7 +91,7 @@ def never_there(seam: SeamConfig, routes: Iterable[RouteConfig], selector: str) 
     if kind == "api_keys" and selector != "api_key":
         return None
     rules = [rule for route in routes if (rule := seam.auth_of(route)) is not None]
-    if any(getattr(rule, kind) for rule in rules):
+    if any(getattr(rule, kind) or (rule.session and selector == "jwt.sub") for rule in rules):
         return None
     return f"`{selector}` is never there: {f'`auth` here names no `{kind}`' if rules else 'there is no `auth` here'}"
 
@@ -91,7 +102,7 @@ def auth_keys(path: str, seam: SeamConfig) -> tuple[str, ...]:
 
 
 def _auth_keys(holders: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"{holder}.auth.{key}" for holder in holders for key in ("issuers", "api_keys"))
+    return tuple(f"{holder}.auth.{key}" for holder in holders for key in ("issuers", "api_keys", "session"))
 
 
 def clear_text(limits: RateLimits, written: str | None) -> Iterator[Finding]:
@@ -225,6 +236,8 @@ def _headers(auth: Auth) -> Iterator[Finding]:
         ("auth.identity.subject", auth.identity.subject, "x-user-id"),
         ("auth.identity.scopes", auth.identity.scopes, "x-user-scopes"),
     ]
+    if auth.identity.token is not None and auth.identity.token.header.lower() != OWN_HEADER:
+        given.append(("auth.identity.token.header", auth.identity.token.header, OWN_HEADER))
     seen: dict[str, str] = {}
     for path, name, example in given:
         if name is None:
@@ -234,6 +247,42 @@ def _headers(auth: Auth) -> Iterator[Finding]:
         if first != path:
             message = f"`{name}` is also `{first}`: give each its own header"
             yield Finding(path, "FIG147", message, needs=(first,))
+
+
+def _token(token: IdentityToken | None) -> Iterator[Finding]:
+    if token is None:
+        return
+    at = "auth.identity.token"
+    for key in ("issuer", "audience"):
+        value = getattr(token, key)
+        if not value.strip():
+            yield Finding(f"{at}.{key}", "FIG145", f"`{key}` is empty: write the value that upstreams look for")
+    yield from twice(f"{at}.key_files", "FIG146", token.key_files)
+    if token.public_path is not None:
+        yield from _single(f"{at}.public_path", "FIG149", _path_problem("public_path", token.public_path))
+
+
+def _session(settings: Settings) -> Iterator[Finding]:
+    session = settings.auth.session
+    if session is None:
+        return
+    at = "auth.session"
+    if not _COOKIE.fullmatch(session.cookie):
+        yield Finding(f"{at}.cookie", "FIG149", f"`{session.cookie}` is no name of a cookie: write for example SID")
+    if session.upstream not in settings.upstreams:
+        hint = did_you_mean(session.upstream, settings.upstreams) or ": add it to `upstreams`"
+        message = f"unknown upstream `{session.upstream}`{hint}"
+        yield Finding(f"{at}.upstream", "FIG115", message, needs=(f"upstreams.{session.upstream}",))
+    yield from _single(f"{at}.path", "FIG149", _path_problem("path", session.path))
+    if any(letter < "!" or letter > "~" for letter in session.token):
+        yield Finding(f"{at}.token", "FIG149", "`token` has characters that no header field carries: make another one")
+
+
+def _path_problem(key: str, path: str) -> str | None:
+    """Of a path that is compared, or sent, as it stands."""
+    if _PATH.fullmatch(path):
+        return None
+    return f"`{key}` {path!r} is no plain path: write / and then letters, digits, /, ., - and _, without a query"
 
 
 def _api_keys(auth: Auth) -> Iterator[Finding]:
@@ -281,11 +330,14 @@ def _blocks(holder: _Holder, block: SeamConfig | RouteConfig) -> Iterator[Findin
 
 
 def _rule(path: str, auth: Auth, rule: AuthRule) -> Iterator[Finding]:
-    if not rule.issuers and not rule.api_keys:
+    if not rule.issuers and not rule.api_keys and not rule.session:
         message = "`auth` names nobody who may come in: write `issuers`, `api_keys` or both"
-        needs = (f"{path}.issuers", f"{path}.api_keys")
+        needs = (f"{path}.issuers", f"{path}.api_keys", f"{path}.session")
         yield Finding(path, "FIG252", message, needs=needs, at_key=True)
     yield from _known(f"{path}.issuers", rule.issuers, "issuer", auth.issuers, "auth.issuers")
+    if rule.session and auth.session is None:
+        message = "`session: true` without `auth.session`, which says where sessions are known: add it, or remove this"
+        yield Finding(f"{path}.session", "FIG251", message, needs=("auth.session",))
     yield from _known(f"{path}.api_keys", rule.api_keys, "API key", auth.api_keys.keys, "auth.api_keys.keys")
     yield from _each(f"{path}.all_scopes", "FIG151", rule.all_scopes, syntax.scope_problem)
     yield from _each(f"{path}.any_scope", "FIG151", rule.any_scope, syntax.scope_problem)

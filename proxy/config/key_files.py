@@ -43,6 +43,12 @@ _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]*)-----END \1
 
 def check(settings: Settings, folder: Path) -> Iterator[Finding]:
     """Everything that is wrong with the files; paths count from `folder`."""
+    for at, path in _signing(settings, folder):
+        text = certificates.read(at, path)
+        if isinstance(text, Finding):
+            yield text
+        elif problem := _private_problem(text):
+            yield Finding(at, "FIG146", f"{path} {problem}")
     for at, issuer, path in _named(settings, folder):
         text = certificates.read(at, path)
         if isinstance(text, Finding):
@@ -56,13 +62,20 @@ def check(settings: Settings, folder: Path) -> Iterator[Finding]:
 
 def files(settings: Settings, folder: Path) -> Iterator[Path]:
     """What takes part in the configuration, whether it is there or not."""
+    yield from (path for _, path in _signing(settings, folder))
     yield from (path for _, _, path in _named(settings, folder))
 
 
 def resolved(settings: Settings, folder: Path) -> Settings:
     """The same settings with absolute paths."""
     issuers = {name: _resolved(issuer, folder) for name, issuer in settings.auth.issuers.items()}
-    return settings.model_copy(update={"auth": settings.auth.model_copy(update={"issuers": issuers})})
+    changes: dict[str, object] = {"issuers": issuers}
+    identity = settings.auth.identity
+    if identity.token is not None and identity.token.key_files:
+        paths = tuple(str((folder / file).absolute()) for file in identity.token.key_files)
+        token = identity.token.model_copy(update={"key_files": paths})
+        changes["identity"] = identity.model_copy(update={"token": token})
+    return settings.model_copy(update={"auth": settings.auth.model_copy(update=changes)})
 
 
 def _resolved(issuer: Issuer, folder: Path) -> Issuer:
@@ -75,6 +88,27 @@ def _named(settings: Settings, folder: Path) -> Iterator[tuple[str, Issuer, Path
         for key in _KEYS:
             if file := getattr(issuer, key):
                 yield f"auth.issuers.{name}.{key}", issuer, folder / file
+
+
+def _signing(settings: Settings, folder: Path) -> Iterator[tuple[str, Path]]:
+    token = settings.auth.identity.token
+    for i, file in enumerate(() if token is None else token.key_files):
+        yield f"auth.identity.token.key_files[{i}]", folder / file
+
+
+def _private_problem(text: str) -> str | None:
+    """Of the key that fig signs with. Nothing of it is repeated."""
+    cure = "make one with `openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt`"
+    if "ENCRYPTED PRIVATE KEY-----" in text:
+        return "has a passphrase: write it without one, readable for fig only"
+    found = next((body for label, body in _BLOCK.findall(text) if label in ("PRIVATE KEY", "EC PRIVATE KEY")), None)
+    if found is None:
+        return f"holds no private key in PEM: {cure}"
+    try:
+        der = b64decode("".join(found.split()), validate=True)
+    except ValueError:
+        return f"holds a private key that cannot be read: {cure}"
+    return None if _identifier(_IDENTIFIERS["P-256"]) in der else f"holds no key on P-256: {cure}"
 
 
 def _pem_problem(text: str, issuer: Issuer) -> str | None:

@@ -33,7 +33,7 @@ _FLAG_STORE = "sqlite:var/fig.db"
 class Loaded:
     """Settings that can be used. `sources` maps dotted paths to `FILE:LINE`; `files` are all that took part, secret
     files, certificates and keys included; `warnings` are the problems that leave a configuration usable. `digest` is
-    equal for equal settings, however they are written down."""
+    equal for equal settings, however they are written down, as long as certificates and keys hold the same."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -307,8 +307,9 @@ def _examine(draft: _Draft, checks: Sequence[Check], order: Callable[[Problem], 
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems, files)
     sources = {path: site.source for path, site in draft.sites.items()}
-    settings = _resolved(settings, draft.folder)
-    digest = blake2b(settings.model_dump_json().encode(), digest_size=6).hexdigest()
+    contents = {file: blake2b(_content(file) or b"").digest() for file in dict.fromkeys(named)}
+    settings = _resolved(settings, draft.folder, contents)
+    digest = blake2b(settings.model_dump_json().encode() + b"".join(contents.values()), digest_size=6).hexdigest()
     return Loaded(settings, sources, files, problems, digest)
 
 
@@ -318,7 +319,7 @@ def _written(draft: _Draft, path: str) -> str | None:
     return None if interpolated is None else interpolated.expression
 
 
-def _resolved(settings: Settings, folder: Path) -> Settings:
+def _resolved(settings: Settings, folder: Path, contents: Mapping[Path, bytes]) -> Settings:
     scheme, _, path = settings.store.partition(":")
     store = f"sqlite:{(folder / path).absolute()}" if scheme == "sqlite" else "memory:"
     seams = {
@@ -326,7 +327,7 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         for name, seam in settings.seams.items()
     }
     settings = settings.model_copy(update={"store": store, "seams": seams})
-    return key_files.resolved(certificates.resolved(settings, folder), folder)
+    return key_files.resolved(certificates.resolved(settings, folder, contents), folder)
 
 
 def _foreign(

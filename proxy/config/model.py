@@ -6,10 +6,20 @@ What a value means beside other values is judged in `validate`. Lengths of time 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    WithJsonSchema,
+)
 
 from proxy.config.compare_keys import COMPARE_KEYS, COMPARE_SCHEMA
 
@@ -111,11 +121,44 @@ class Drain(Model):
     timeout_s: Span = Field(default=30, description="Seconds that requests in flight get to finish")
 
 
-class ServerTls(Model):
+class PemFiles(Model):
+    """Names PEM files under the keys in FILES. Once they have been read two are equal only if they hold the same, so
+    that a renewed file counts as a change. What stands for the contents is no key, and is shown nowhere."""
+
+    FILES: ClassVar[tuple[str, ...]] = ()
+
+    _contents: bytes = PrivateAttr(default=b"")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Those that are named, by key."""
+        return {key: name for key in self.FILES if (name := getattr(self, key))}
+
+    def holding(self, paths: Mapping[str, str], contents: bytes) -> Self:
+        """The same with these paths, by key. `contents` differs where what the files hold does."""
+        copy = self.model_copy(update=paths)
+        copy._contents = contents
+        return copy
+
+
+class ServerTls(PemFiles):
+    FILES: ClassVar[tuple[str, ...]] = ("certificate", "key", "client_ca")
+
     certificate: str = Field(
         description="PEM file of the certificate and its chain, from this file's folder", examples=["cert.pem"]
     )
     key: str = Field(description="PEM file of its private key, without a passphrase", examples=["key.pem"])
+    client_ca: str | None = Field(
+        default=None,
+        description="PEM file of the CA certificates that clients' certificates must come from; null asks for none",
+        examples=["clients.pem"],
+    )
+    client_auth: Literal["required", "optional"] | None = Field(
+        default=None,
+        description="required (with `client_ca` the default): no handshake without a certificate; optional: one that"
+        " is shown must be good",
+        examples=["required"],
+    )
 
 
 class Server(Model):
@@ -195,7 +238,9 @@ class UpstreamTimeouts(Model):
     body_s: Seconds = Field(default=30, description="Longest gap in seconds without a byte of the response body")
 
 
-class UpstreamTls(Model):
+class UpstreamTls(PemFiles):
+    FILES: ClassVar[tuple[str, ...]] = ("ca", "certificate", "key")
+
     ca: str | None = Field(
         default=None,
         description="PEM file of the CA certificates to trust, from this file's folder; null is the system's store",
@@ -205,6 +250,14 @@ class UpstreamTls(Model):
         default=None,
         description="Name or IP address that the certificate must have; null is the endpoint's host",
         examples=["catalog.internal"],
+    )
+    certificate: str | None = Field(
+        default=None,
+        description="PEM file of the certificate and its chain that fig shows where it is asked for one",
+        examples=["fig.pem"],
+    )
+    key: str | None = Field(
+        default=None, description="PEM file of its private key, without a passphrase", examples=["fig.key"]
     )
 
 
@@ -284,7 +337,7 @@ class UpstreamConfig(Model):
         default=None, description="Active probes of each endpoint; without it none", examples=[{"path": "/healthz"}]
     )
     tls: UpstreamTls | None = Field(
-        default=None, description="How the certificate of https:// endpoints is verified", examples=[{"ca": "ca.pem"}]
+        default=None, description="Certificates of https:// endpoints, and fig's own for them", examples=[{"ca": "ca.pem"}]
     )
 
     @property
@@ -596,6 +649,28 @@ class Issuer(Model):
     )
 
 
+class IdentityToken(Model):
+    """A JWT (ES256) that fig signs itself: whoever stands behind it needs to know no issuer but fig."""
+
+    issuer: str = Field(description="Its `iss`", examples=["https://gateway.shop.example"])
+    audience: str = Field(description="Its `aud`", examples=["shop-internal"])
+    header: str = Field(default="x-fig-identity", description="Header that carries it to upstreams")
+    ttl_s: Annotated[float, Field(ge=5, le=3600)] = Field(
+        default=60, description="Seconds that it is good for, 5 to 3600; never longer than what it was made of"
+    )
+    key_files: tuple[str, ...] = Field(
+        default=(),
+        description="PEM files of its private keys (EC P-256), from this file's folder: the first signs, all are"
+        " published; without one a key is made that lives as long as the process",
+        examples=[["identity.pem"]],
+    )
+    public_path: str | None = Field(
+        default=None,
+        description="Path of the data port where its public keys can be had by GET too, beside the admin port",
+        examples=["/.well-known/fig-jwks.json"],
+    )
+
+
 class Identity(Model):
     """Headers that fig sets for upstreams. Whatever a client sends under these names is stripped."""
 
@@ -607,10 +682,17 @@ class Identity(Model):
         description="Header with the verified scopes, spaces between them; without it none",
         examples=["x-user-scopes"],
     )
+    token: IdentityToken | None = Field(
+        default=None,
+        description="The same as a short-lived token of fig's own; without it none",
+        examples=[{"issuer": "https://gateway.shop.example", "audience": "shop-internal"}],
+    )
 
     @property
     def headers(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.subject, self.scopes) if name is not None)
+        """Names that no client may use."""
+        token = None if self.token is None else self.token.header
+        return tuple(name for name in (self.subject, self.scopes, token) if name is not None)
 
 
 class Limit(Model):
@@ -666,15 +748,41 @@ class ApiKeys(Model):
     header: str = Field(default="x-api-key", description="Header that carries a key", examples=["x-api-key"])
     keys: dict[str, ApiKey] = Field(
         default={},
-        description="Keys by the name of whoever has them; the name is the subject",
+        description="Keys by the name of whoever has them",
         examples=[{"partner-a": {"sha256": "${file:/run/secrets/partner_a.sha256}"}}],
     )
+
+
+class Session(Model):
+    """Sessions of the monolith that count as credentials: fig asks there whose one is, by POST of `{"sid": …}`, and is
+    answered as in RFC 7662 2.2: `{"active": true, "sub": …, "scope": …, "exp": …}`."""
+
+    cookie: str = Field(description="Cookie that holds the session's id", examples=["SHOPSESSID"])
+    upstream: str = Field(description="Upstream that knows the sessions", examples=["monolith"])
+    path: str = Field(
+        default="/internal/session/introspect", description="Where it is asked", examples=["/internal/session"]
+    )
+    token: str = Field(
+        default="",
+        repr=False,
+        description="Bearer token that fig shows there; empty is none",
+        examples=["${SHOP_INTROSPECTION_TOKEN:-}"],
+    )
+    cache_s: Span = Field(
+        default=30, description="Seconds for which an answer is used: the longest life of a session after its logout"
+    )
+    timeout_s: Seconds = Field(default=2, description="Seconds that one question may take")
 
 
 class Auth(Model):
     issuers: dict[str, Issuer] = Field(default={}, description="Who may issue tokens (JWT), by name")
     identity: Identity = Field(default=Identity(), description="What upstreams are told of who comes")
     api_keys: ApiKeys = Field(default=ApiKeys(), description="Keys that are let in without a token")
+    session: Session | None = Field(
+        default=None,
+        description="Sessions of the monolith that are let in without a token; without it none",
+        examples=[{"cookie": "SHOPSESSID", "upstream": "monolith"}],
+    )
 
 
 class RateLimits(Model):
@@ -698,10 +806,11 @@ class RateLimits(Model):
 
 
 class AuthRule(Model):
-    """Where it stands, nobody comes in without a token of one of `issuers` or one of `api_keys`."""
+    """Where it stands, nobody comes in without a token of one of `issuers`, one of `api_keys`, or a session."""
 
     issuers: tuple[str, ...] = Field(default=(), description="Issuers whose tokens are taken", examples=[["shop"]])
     api_keys: tuple[str, ...] = Field(default=(), description="API keys that are taken", examples=[["partner-a"]])
+    session: bool = Field(default=False, description="Whether a session of `auth.session` is taken")
     all_scopes: tuple[str, ...] = Field(
         default=(), description="Scopes that are all needed, else 403", examples=[["catalog:read"]]
     )

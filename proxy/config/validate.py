@@ -49,6 +49,7 @@ Codes of problems, stable; all are errors but those marked w (warning), which le
     FIG146  file of keys that no algorithm can use
     FIG147  header of identities or API keys
     FIG148  hash of an API key
+    FIG149  session bridge, or path of the identity keys
     FIG151  scope
     FIG152  store of rate limits
   w FIG153  password in clear text

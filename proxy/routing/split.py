@@ -52,12 +52,14 @@ def threshold(percent: float) -> int:
 
 
 def compile_selector(text: str) -> Selector:
-    """Raises ValueError for what is no selector. `jwt.CLAIM` and `api_key` are absent: nobody authenticates yet."""
+    """Raises ValueError for what is no selector. `jwt.CLAIM` and `api_key` are those of the verified principal."""
     kind, _, name = text.partition(".")
     if text == "client_ip":
         return Selector(text, _read_client_ip)
-    if text == "api_key" or (kind == "jwt" and name):
-        return Selector(text, _read_nothing)
+    if text == "api_key":
+        return Selector(text, _read_api_key)
+    if kind == "jwt" and name:
+        return Selector(text, _read_claim(name))
     if kind in _READERS and _TOKEN.fullmatch(name):
         return Selector(text, _READERS[kind](name))
     raise ValueError(f"selector {text!r} is not one of {_KINDS}")
@@ -119,8 +121,15 @@ def _read_client_ip(_request: RequestHead, _params: Mapping[str, bytes], client_
     return client_ip.encode()
 
 
-def _read_nothing(_request: RequestHead, _params: Mapping[str, bytes], _client_ip: str) -> bytes | None:
-    return None
+def _read_api_key(request: RequestHead, _params: Mapping[str, bytes], _client_ip: str) -> bytes | None:
+    return None if request.principal is None else request.principal.api_key.encode()
+
+
+def _read_claim(name: str) -> Read:
+    def read(request: RequestHead, _params: Mapping[str, bytes], _client_ip: str) -> bytes | None:
+        return None if request.principal is None else request.principal.claim(name).encode()
+
+    return read
 
 
 _READERS: Mapping[str, Callable[[str], Read]] = {"header": _read_header, "cookie": _read_cookie, "path": _read_segment}

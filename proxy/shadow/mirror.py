@@ -68,6 +68,7 @@ class Send(Protocol):
         copy: AnswerCopy,
         limit: int,
         wanted: Callable[[], bool],
+        identified: bool,
     ) -> float: ...
 
 
@@ -282,14 +283,23 @@ class Mirror:
     async def _reply(self, job: Job, target: Target, copy: AnswerCopy) -> Reply:
         """Never raises what a service can bring about."""
         rule = job.watch.rule
-        request = job.request if target is rule.candidate else job.again
+        asks_candidate = target is rule.candidate
+        request = job.request if asks_candidate else job.again
+        identified = not asks_candidate or rule.replaced is None  # it acts for the client only with his credentials
         failure: Failure = ""
         seconds: float | None = None
         withdrawn = False
         try:
             async with asyncio.timeout(rule.config.timeout_s):
                 seconds = await self._send(
-                    target, job.exchange, request, job.body, copy, job.limit, lambda: self._is_wanted(job)
+                    target,
+                    job.exchange,
+                    request,
+                    job.body,
+                    copy,
+                    job.limit,
+                    lambda: self._is_wanted(job),
+                    identified,
                 )
         except RolledBack:
             withdrawn = True

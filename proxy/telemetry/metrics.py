@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from proxy.admission.door_maker import DoorMaker
 from proxy.errors import UpstreamError
 from proxy.events import BreakerChanged, Event, Reloaded, ReloadFailed, StoreFailed
 from proxy.exchange import Exchange
@@ -65,6 +66,7 @@ class Gauges:
         webhook: Callable[[], tuple[int, int, int]],
         mirror: Mirror,
         feed: Feed,
+        doors: DoorMaker,
         monotonic: Callable[[], float],
     ) -> None:
         self.seams = seams
@@ -77,6 +79,7 @@ class Gauges:
         self.webhook = webhook
         self.mirror = mirror
         self.feed = feed
+        self.doors = doors
         self.monotonic = monotonic
 
 
@@ -89,6 +92,7 @@ class Metrics(Collector):
         self._version = version
         self._access_dropped = access_dropped
         self._rejected: Counter[str] = Counter()
+        self._authenticated: Counter[str] = Counter()
         self._upstream_errors: Counter[tuple[str, str, str]] = Counter()
         self._fallbacks: Counter[tuple[str, str]] = Counter()
         self._fallbacks_refused: Counter[tuple[str, str]] = Counter()
@@ -127,6 +131,10 @@ class Metrics(Collector):
     def reject(self, cause: str) -> None:
         """Something was refused that never became a request."""
         self._rejected[cause] += 1
+
+    def authenticated(self, outcome: str) -> None:
+        """What became of somebody who was asked for a credential."""
+        self._authenticated[outcome] += 1
 
     def upstream_failed(self, seam: str, side: str, cause: str) -> None:
         """An exchange that a fallback then saved."""
@@ -211,6 +219,10 @@ class Metrics(Collector):
         for cause, count in self._rejected.items():
             rejected.add_metric([cause], count)
         yield rejected
+        auth = CounterMetricFamily("fig_auth", "Requests of routes with `auth`, by outcome", labels=["outcome"])
+        for outcome, count in self._authenticated.items():
+            auth.add_metric([outcome], count)
+        yield auth
         store = CounterMetricFamily("fig_store_errors", "Failed store operations", labels=["store"])
         for name, count in self._store_errors.items():
             store.add_metric([name], count)
@@ -263,6 +275,29 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
         webhook.add_metric([outcome], count)
     yield webhook
     yield from _shadow_families(gauges.mirror, gauges.feed)
+    yield from _door_families(gauges.doors)
+
+
+def _door_families(doors: DoorMaker) -> Iterator[Metric]:
+    limits = CounterMetricFamily(
+        "fig_rate_limit", "Requests that a limit counted, by what became of them", labels=["limit", "outcome"]
+    )
+    for pair, count in doors.outcomes.items():
+        limits.add_metric(list(pair), count)
+    yield limits
+    up = GaugeMetricFamily("fig_rate_limit_store_up", "Whether the Redis of the rate limits is asked")
+    if doors.redis is not None:
+        up.add_metric([], float(not doors.redis.tripped))
+    yield up
+    age = GaugeMetricFamily("fig_jwks_age_seconds", "Since an issuer's keys were fetched", labels=["issuer"])
+    failing = GaugeMetricFamily("fig_jwks_failing", "Whether the last fetch of keys failed", labels=["issuer"])
+    fetches = CounterMetricFamily("fig_jwks_fetches", "Fetches of an issuer's keys", labels=["issuer"])
+    for name, keys in doors.issuers.items():
+        age_s = keys.age_s()
+        age.add_metric([name], inf if age_s is None else age_s)
+        failing.add_metric([name], float(keys.failure is not None))
+        fetches.add_metric([name], keys.fetches)
+    yield from (age, failing, fetches)
 
 
 def _shadow_families(mirror: Mirror, feed: Feed) -> Iterator[Metric]:

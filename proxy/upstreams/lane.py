@@ -19,7 +19,7 @@ from proxy.upstreams.upstream import Upstream
 from proxy.wire.body import RequestBody, Source
 from proxy.wire.client import UpstreamConnection
 from proxy.wire.copy import AnswerCopy
-from proxy.wire.headers import FieldKinds, relocate, request_kind, request_lines
+from proxy.wire.headers import FieldKinds, dressed, relocate, request_kind, request_lines
 
 
 class _Whole:
@@ -72,10 +72,11 @@ class Lane:
         copy: AnswerCopy,
         limit: int,
         wanted: Callable[[], bool],
+        identified: bool,
     ) -> float:
         """Ask `target` what `request` says, with `body`, and fill `copy` with the answer as the client of `exchange`
-        would have got it. Seconds until its head. More than `limit` bytes of a body are not read. `wanted` is asked
-        right before anything is said, for a connection may take its time.
+        would have got it. Seconds until its head. `identified`: it is told who came. More than `limit` bytes of a body
+        are not read. `wanted` is asked right before anything is said, for a connection may take its time.
 
         Raises RolledBack where it was not wanted any more, ConnectFailed, ConnectTimeout or NoHealthyEndpoint where it
         was surely not asked, any other UpstreamError where the answer broke off. The caller limits the time."""
@@ -85,8 +86,8 @@ class Lane:
         endpoint = None if upstream is None else upstream.endpoints.pick(None, target.side == "legacy")
         if upstream is None or endpoint is None:
             raise NoHealthyEndpoint
-        head = self._head(target, exchange, request, upstream.host_for(request, endpoint))
-        call = _Call(upstream, target, exchange.public, head, request, body, copy, limit, self._monotonic)
+        head = self._head(target, exchange, request, upstream.host_for(request, endpoint), identified)
+        call = _Call(upstream, target, exchange, head, request, body, copy, limit, self._monotonic)
         pool = endpoint.aside
         connection = pool.take_idle(surely=True)
         if connection is not None:
@@ -105,7 +106,7 @@ class Lane:
         finally:
             pool.release(connection)
 
-    def _head(self, target: Target, exchange: Exchange, request: RequestHead, host: bytes) -> bytes:
+    def _head(self, target: Target, exchange: Exchange, request: RequestHead, host: bytes, identified: bool) -> bytes:
         return request_lines(
             self._kinds,
             request,
@@ -117,6 +118,7 @@ class Lane:
             peer_trusted=exchange.peer_trusted,
             continues=exchange.continues,
             shadow=(exchange.seam or "").encode("ascii"),
+            identity=exchange.identity if identified else (),
         )
 
 
@@ -126,7 +128,7 @@ class _Call:
 
     upstream: Upstream
     target: Target
-    public: bytes
+    exchange: Exchange
     head: bytes
     request: RequestHead
     body: bytes
@@ -161,8 +163,10 @@ class _Call:
         return seconds
 
     def _lines(self, answer: ResponseHead) -> Headers:
+        exchange = self.exchange
+        lines = dressed(answer.headers, exchange.extra, exchange.cors) if exchange.extra else answer.headers
         if not answer.located:
-            return answer.headers
+            return lines
         rewrite = self.target.rewrite
         back = (lambda path: unrewrite(rewrite, path)) if rewrite is not None else (lambda path: path)
-        return relocate(answer.headers, self.upstream.internal, self.public, back)
+        return relocate(lines, self.upstream.internal, exchange.public, back)

@@ -37,8 +37,10 @@ class Tunnels:
         websocket: bool,
         idle_s: float,
         max_s: float | None,
+        expires_s: float | None = None,
     ) -> Tunnel:
-        """Both connections are the tunnel's from now on. The caller owes `run`."""
+        """Both connections are the tunnel's from now on. The caller owes `run`. `expires_s`: seconds until the
+        credential ends that let it in."""
         tunnel = Tunnel(
             client.transport,
             upstream.transport,
@@ -47,6 +49,7 @@ class Tunnels:
             websocket=websocket,
             idle_s=idle_s,
             max_s=max_s,
+            expires_s=expires_s,
             client_lost=client.lost,
             upstream_lost=upstream.lost,
         )

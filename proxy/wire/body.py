@@ -62,6 +62,7 @@ class RequestBody:
         "limit",
         "received",
         "trailers",
+        "unwanted",
         "withheld",
     )
 
@@ -75,6 +76,7 @@ class RequestBody:
         self.ended = False
         self.error: ProxyError | None = None
         self.trailers: Headers = []
+        self.unwanted: frozenset[bytes] = frozenset()  # lower-case names of trailers that go no further
         self.withheld = False
         self._kept: list[bytes] | None = []
 
@@ -92,7 +94,11 @@ class RequestBody:
             self._write(sink, b"".join(buffer))
         if self.ended:
             self._sink = None
-            sink.end_body(self.trailers)
+            sink.end_body(self._wanted_trailers())
+
+    def _wanted_trailers(self) -> Headers:
+        unwanted = self.unwanted
+        return [line for line in self.trailers if line[0].lower() not in unwanted] if unwanted else self.trailers
 
     def proceed(self) -> None:
         """Tell a client that holds the body back to go on."""
@@ -152,7 +158,7 @@ class RequestBody:
         self.withheld = False
         if self._sink is not None:
             sink, self._sink = self._sink, None
-            sink.end_body(self.trailers)
+            sink.end_body(self._wanted_trailers())
 
     def fail(self, error: ProxyError) -> None:
         if self.ended or self.error is not None:

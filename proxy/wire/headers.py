@@ -212,9 +212,10 @@ def request_lines(
     continues: bool,
     upgrade: bytes = b"",
     shadow: bytes = b"",
+    identity: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
     """The whole request head for an upstream, final blank line included. `upgrade` asks it to switch to that protocol;
-    `shadow` is the seam that asks only to compare.
+    `shadow` is the seam that asks only to compare; `identity` are lines about who comes.
 
     `target` is already rewritten. `peer_trusted`: the peer's own X-Forwarded-* are kept and extended. `continues`: the
     client's trace goes on, so its tracestate belongs to it (W3C Trace Context 3.3).
@@ -237,6 +238,8 @@ def request_lines(
         parts.append(b"Transfer-Encoding: chunked\r\n")
     elif b"content-length" in fields:
         parts.append(b"Content-Length: %d\r\n" % request.length)
+    if identity:
+        parts += [b"%b: %b\r\n" % line for line in identity]
     if shadow:
         parts.append(b"X-Fig-Shadow: %b\r\n" % shadow)
     if request.length != 0 and request.expects_continue:
@@ -247,6 +250,14 @@ def request_lines(
         parts.append(b"Connection: TE\r\nTE: trailers\r\n")
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def dressed(lines: Headers, extra: Headers, cors: bool) -> Headers:
+    """An upstream's lines with those that fig adds to every answer of a route. `cors`: fig alone speaks for the origins
+    of others, so what the upstream says of them does not pass (two of one such field, and no browser takes either)."""
+    if cors:
+        lines = [line for line in lines if line[0][:15].lower() != b"access-control-"]
+    return lines + extra
 
 
 def _goes_on(name: bytes, kinds: FieldKinds, named: frozenset[bytes], peer_trusted: bool, continues: bool) -> bool:

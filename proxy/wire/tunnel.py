@@ -1,8 +1,8 @@
 """The tunnel of an upgraded connection: bytes both ways until a side, a timer or fig ends it.
 
 Knows no HTTP and no seam. Of WebSocket it knows where frames begin and end (RFC 6455 5.2) and the Close frame, so that
-fig's own Close (1001, going away) falls between two frames; payloads, reserved bits and opcodes pass as they are.
-"""
+fig's own Close (1001, going away; 1008 where the credential has ended) falls between two frames; payloads, reserved
+bits and opcodes pass as they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Literal
 
 from proxy.wire.timer import TimerWheel
 
-End = Literal["client", "upstream", "idle", "age", "drain", "rollback"]
+End = Literal["client", "upstream", "idle", "age", "expired", "drain", "rollback"]
 """Who or what ended a tunnel. `client` and `upstream`: that side closed first, or was reset."""
 
 _FRAME_S = 5.0  # for the rest of a frame that is half forwarded when fig closes
@@ -28,6 +28,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 _CLOSE = 0x8
 _GOING_AWAY = b"\x03\xe9"  # 1001, RFC 6455 7.4.1
+_POLICY = b"\x03\xf0"  # 1008
 
 
 class FrameScanner:
@@ -207,7 +208,7 @@ class _Leg(asyncio.Protocol):
         assert self.frames is not None and self.other.frames is not None
         self.stage = _Stage.GOODBYE
         if not self.other.frames.closed:
-            self.transport.write(_close_frame(masked=self.side == "upstream"))
+            self.transport.write(_close_frame(self._tunnel.close_code, masked=self.side == "upstream"))
         self.other.set_reading(True)  # nothing more is written here that could stall: its Close must be noticed
         if self.frames.closed:
             self.finish()
@@ -289,9 +290,9 @@ class _Leg(asyncio.Protocol):
 class Tunnel:
     """Relays between two transports whose write buffers are limited, at most one read ahead of that.
 
-    `idle_s`: the longest time without a byte in either direction, also where a peer does not read. `max_s`: the
-    longest life. `client_lost`, `upstream_lost`: called once each from the leg's `connection_lost`; not for a
-    transport that was closing before `start`, whose former protocol hears of it.
+    `idle_s`: the longest time without a byte in either direction, also where a peer does not read. `max_s`: the longest
+    life, `expires_s` what is left of the credential's. `client_lost`, `upstream_lost`: called once each from the leg's
+    `connection_lost`; not for a transport that was closing before `start`, whose former protocol hears of it.
 
     Without `websocket` a side's end is passed on as a half-close, where both transports can (TLS cannot).
     """
@@ -301,6 +302,8 @@ class Tunnel:
         "_client",
         "_done",
         "_end",
+        "_expires_due",
+        "_expires_s",
         "_idle_s",
         "_max_s",
         "_touched",
@@ -322,6 +325,7 @@ class Tunnel:
         websocket: bool,
         idle_s: float,
         max_s: float | None,
+        expires_s: float | None = None,
         client_lost: Callable[[Exception | None], None],
         upstream_lost: Callable[[Exception | None], None],
     ) -> None:
@@ -330,7 +334,8 @@ class Tunnel:
         self.websocket = websocket
         self._idle_s = idle_s
         self._max_s = max_s
-        self._age_due = float("inf")
+        self._expires_s = expires_s
+        self._age_due = self._expires_due = float("inf")
         self._touched = 0.0
         self._end: End | None = None
         self._done: asyncio.Future[None] = loop.create_future()
@@ -366,6 +371,8 @@ class Tunnel:
         now = self._touched = self.loop.time()
         if self._max_s is not None:
             self._age_due = now + self._max_s
+        if self._expires_s is not None:
+            self._expires_due = now + self._expires_s
         legs = (self._client, self._upstream)
         for leg in legs:
             leg.take_over()
@@ -391,6 +398,11 @@ class Tunnel:
         assert self._end is not None
         return self._end
 
+    @property
+    def close_code(self) -> bytes:
+        """What fig's own Close says."""
+        return _POLICY if self._end == "expired" else _GOING_AWAY
+
     def close(self, end: End) -> None:
         """Ask for the end, after `start`. The first reason stays; a tunnel that is ending already is left alone."""
         if self._end is None:
@@ -414,20 +426,23 @@ class Tunnel:
 
     def _watch(self, now: float) -> None:
         if self._end is None:
-            self.wheel.arm(self, min(self._touched + self._idle_s, self._age_due, now + _LOOK_S))
+            due = min(self._touched + self._idle_s, self._age_due, self._expires_due, now + _LOOK_S)
+            self.wheel.arm(self, due)
 
     def expire(self, now: float) -> None:
         self.deadline = None
-        if self._age_due <= now:
+        if self._expires_due <= now:
+            self.close("expired")
+        elif self._age_due <= now:
             self.close("age")
         elif self._touched + self._idle_s <= now:
             self.close("idle")
         self._watch(now)
 
 
-def _close_frame(*, masked: bool) -> bytes:
-    """Close 1001 (RFC 6455 5.5.1); towards a server masked with a fresh key (5.3)."""
+def _close_frame(code: bytes, *, masked: bool) -> bytes:
+    """A Close with this code (RFC 6455 5.5.1); towards a server masked with a fresh key (5.3)."""
     if not masked:
-        return b"\x88\x02" + _GOING_AWAY
+        return b"\x88\x02" + code
     key = os.urandom(4)
-    return b"\x88\x82" + key + bytes(byte ^ mask for byte, mask in zip(_GOING_AWAY, key, strict=False))
+    return b"\x88\x82" + key + bytes(byte ^ mask for byte, mask in zip(code, key, strict=False))

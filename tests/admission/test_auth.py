@@ -22,11 +22,10 @@ from proxy.admission.auth import Authenticator, Issuer, Verdict
 from proxy.admission.auth_rules import ApiKeyRule, AuthRule, IssuerRule
 from proxy.admission.jwks import RemoteKeys, StaticKeys
 from proxy.admission.keys import keys_in_jwks
-from proxy.admission.principal import Principal
 from proxy.admission.token_cache import LONGEST_S, TokenCache
 from proxy.config.model import Limits
 from proxy.errors import Rejected
-from proxy.messages import RequestHead
+from proxy.messages import Principal, RequestHead
 from proxy.wire.head import read_head
 from tests.support.key_server import answered, key_server
 from tests.support.tokens import AUDIENCE, CASES, ISSUER, Keyring, case_token

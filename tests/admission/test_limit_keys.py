@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.admission.limit_keys import LimitKey, address_key
-from proxy.admission.principal import Principal
 from proxy.admission.rate_limit import Limit
-from proxy.messages import RequestHead
+from proxy.messages import Principal, RequestHead
 from proxy.routing.split import compile_selector
 
 LIMIT = Limit("per-user", 100, 60, 100, scope="catalog")

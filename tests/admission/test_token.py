@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import time
 import warnings
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 
 from proxy.admission.auth_rules import IssuerRule
 from proxy.admission.keys import KeySet, UnusableKeys, keys_in, keys_in_jwks
-from proxy.admission.principal import Principal
 from proxy.admission.token import MOST_BYTES, Unfit, check_signature, read_jws, verify_token
+from proxy.messages import Principal
 from tests.support.tokens import AUDIENCE, ISSUER, Keyring, b64, public_members, signature, standard_base64
 
 NOW = 1_800_000_000
@@ -267,10 +268,38 @@ def test_a_token_of_100_KB_costs_nothing(keyring: Keyring) -> None:
 # --- algorithms and keys ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", ["none", "None", "HS256", "HS512", "A128KW", "ES256K", ""])
+@pytest.mark.parametrize("algorithm", ["none", "None", "A128KW", "ES256K", ""])
 def test_what_cannot_be_pinned_cannot_be_configured(algorithm: str) -> None:
     with pytest.raises(ValueError, match="issuer shop: algorithms"):
         IssuerRule("shop", ISSUER, (AUDIENCE,), ("RS256", algorithm))
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "jwks_url"),
+    [(("HS256", "RS256"), None), (("ES256", "HS512"), None), (("HS256",), "https://id.example/jwks")],
+)
+def test_a_shared_secret_stands_beside_no_public_key_and_is_never_fetched(
+    algorithms: tuple[str, ...], jwks_url: str | None
+) -> None:
+    with pytest.raises(ValueError, match="takes a shared secret"):
+        IssuerRule("shop", ISSUER, (AUDIENCE,), algorithms, jwks_url)
+
+
+@pytest.mark.parametrize(("algorithm", "size"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
+def test_a_shared_secret_verifies_only_where_it_is_long_enough_and_from_a_file(algorithm: str, size: int) -> None:
+    def document(secret: bytes) -> bytes:
+        return json.dumps({"keys": [{"kty": "oct", "k": b64(secret)}]}).encode()
+
+    secret = bytes(range(size))
+    signed = f"{b64(json.dumps({'alg': algorithm}).encode())}.{b64(b'{}')}"
+    mac = hmac.new(secret, signed.encode(), f"sha{algorithm[2:]}").digest()
+    jws = read_jws(f"{signed}.{b64(mac)}".encode())
+    check_signature(jws, KeySet(keys_in(document(secret))).candidates(None, algorithm))
+    with pytest.raises(Unfit, match="signature"):
+        check_signature(jws, KeySet(keys_in(document(secret[:-1] + b"x"))).candidates(None, algorithm))
+    assert not KeySet(keys_in(document(secret[:-1]))).candidates(None, algorithm)  # RFC 7518 3.2
+    with pytest.raises(UnusableKeys):
+        keys_in_jwks(document(secret))
 
 
 @pytest.mark.parametrize(

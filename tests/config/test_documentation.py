@@ -10,7 +10,7 @@ from proxy.config import validate
 from proxy.config.compare_keys import COMPARE_KEYS
 from proxy.config.load import load
 from proxy.config.shape import MODELS, NOT_AVAILABLE
-from proxy.loader import SOUND
+from proxy.loader import CHECKS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
@@ -29,7 +29,7 @@ EXAMPLES = [["monolith", "catalog"], ["catalog", "stock"], ["monolith", "payment
 @pytest.mark.parametrize(("number", "names"), list(enumerate(EXAMPLES)))
 def test_the_examples_load_without_a_warning(tmp_path: Path, number: int, names: list[str]) -> None:
     (tmp_path / "fig.yaml").write_text(whole_examples()[number])
-    loaded = load(tmp_path / "fig.yaml", {}, SOUND)
+    loaded = load(tmp_path / "fig.yaml", {}, CHECKS)
     assert (loaded.warnings, list(loaded.settings.upstreams)) == ((), names)
 
 

@@ -25,7 +25,7 @@ from proxy.config.load import load
 from proxy.config.model import Auth, RateLimits
 from proxy.config.shape import MODELS
 from proxy.errors import ConfigError
-from proxy.loader import SOUND
+from proxy.loader import CHECKS
 from tests.support.config_file import ConfigFile, Rejects
 
 ENVIRON = {"HUSHED": "hushed-hushed", "REDIS": "redis://:hushed@10.0.0.9:6379/0", "NONE": "", "DIGITS": "123456"}
@@ -91,7 +91,7 @@ def access(keys: str) -> str:
     return seam(f"access: {{{keys}}}")
 
 
-_file = ConfigFile(ENVIRON, SOUND)
+_file = ConfigFile(ENVIRON, CHECKS)
 problems, loaded, said = _file.problems, _file.loaded, _file.said
 
 
@@ -525,7 +525,55 @@ ACCESS = [
     ),
 ]
 
-REFUSED = [*ISSUERS, *HEADERS, *API_KEYS, *RULES, *LIMITS, *STORES, *CORS, *ACCESS]
+BRIDGES = [
+    Rejects(
+        auth(f"issuers: {{^session: {{{SHOP}}}}}"),
+        "FIG201",
+        "`session` is what identity tokens call another kind of credential: choose another name",
+    ),
+    Rejects(
+        auth("identity: {token: {issuer: ^' ', audience: shop}}"),
+        "FIG145",
+        "`issuer` is empty: write the value that upstreams look for",
+    ),
+    Rejects(
+        auth("identity: {token: {issuer: fig, audience: shop, public_path: ^'/keys?all'}}"),
+        "FIG149",
+        "`public_path` '/keys?all' is no plain path: write / and then letters, digits, /, ., - and _, without a query",
+    ),
+    Rejects(
+        auth("identity: {subject: x-who, token: {issuer: fig, audience: shop, header: ^x-who}}"),
+        "FIG147",
+        "`x-who` is also `auth.identity.subject`: give each its own header",
+    ),
+    Rejects(
+        auth("session: {cookie: ^'a b', upstream: old}"),
+        "FIG149",
+        "`a b` is no name of a cookie: write for example SID",
+    ),
+    Rejects(
+        auth("session: {cookie: SID, upstream: ^oldd}"),
+        "FIG115",
+        "unknown upstream `oldd` (did you mean `old`?)",
+    ),
+    Rejects(
+        auth("session: {cookie: SID, upstream: old, path: ^introspect}"),
+        "FIG149",
+        "`path` 'introspect' is no plain path: write / and then letters, digits, /, ., - and _, without a query",
+    ),
+    Rejects(
+        auth('session: {cookie: SID, upstream: old, token: ^"a b"}'),
+        "FIG149",
+        "`token` has characters that no header field carries: make another one",
+    ),
+    Rejects(
+        seam("auth: {session: ^true}"),
+        "FIG251",
+        "`session: true` without `auth.session`, which says where sessions are known: add it, or remove this",
+    ),
+]
+
+REFUSED = [*ISSUERS, *HEADERS, *API_KEYS, *RULES, *LIMITS, *STORES, *CORS, *ACCESS, *BRIDGES]
 
 
 @pytest.fixture
@@ -843,7 +891,7 @@ def test_a_file_of_keys_holds_one_for_the_algorithms(
 )
 def test_a_file_of_keys_that_fits_is_taken_whole(folder: Path, name: str, algorithms: str) -> None:
     (folder / "fig.yaml").write_text(key_file(name, algorithms).replace("^", ""))
-    whole = load(folder / "fig.yaml", ENVIRON, SOUND)
+    whole = load(folder / "fig.yaml", ENVIRON, CHECKS)
     shop = whole.settings.auth.issuers["shop"]
     assert whole.warnings == ()
     assert (shop.jwks_file or shop.key_file) == str(folder / name)
@@ -853,7 +901,7 @@ def test_a_file_of_keys_that_fits_is_taken_whole(folder: Path, name: str, algori
 def test_a_file_of_keys_that_is_missing_is_watched_all_the_same(folder: Path) -> None:
     (folder / "fig.yaml").write_text(key_file("missing.pem").replace("^", ""))
     with pytest.raises(ConfigError) as caught:
-        load(folder / "fig.yaml", ENVIRON, SOUND)
+        load(folder / "fig.yaml", ENVIRON, CHECKS)
     assert folder / "missing.pem" in caught.value.files
 
 
@@ -1230,7 +1278,7 @@ def test_a_renewed_hash_is_another_configuration(tmp_path: Path) -> None:
     def digest(text: str) -> str:
         path = tmp_path / "fig.yaml"
         path.write_text(text)
-        return load(path, ENVIRON, SOUND).digest
+        return load(path, ENVIRON, CHECKS).digest
 
     assert digest(api_key(f"sha256: {HASH}")) != digest(api_key(f"sha256: {OTHER_HASH}"))
 
@@ -1314,7 +1362,7 @@ def test_any_values_load_and_are_shown_or_are_refused(
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(json.dumps(tree))
     try:
-        config_document(load(path, ENVIRON, SOUND).settings)
+        config_document(load(path, ENVIRON, CHECKS).settings)
     except ConfigError as error:
         assert any(problem.severity == "error" for problem in error.problems)
         places = [(problem.line, problem.column, problem.code, problem.message) for problem in error.problems]

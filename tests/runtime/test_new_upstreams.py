@@ -15,6 +15,7 @@ from proxy.state.memory import MemoryStore
 from proxy.upstreams.endpoints import Endpoint
 from proxy.upstreams.resolve import address_of
 from proxy.upstreams.upstream import Upstream
+from tests.support.doors import make_doors
 from tests.support.runtime_rig import config, told, turns
 from tests.support.upstreams import make_breaker, make_upstream
 
@@ -40,6 +41,7 @@ class Chores:
             load=self._load,
             make_upstream=self._upstream,
             make_breaker=make_breaker,
+            make_doors=make_doors,
             emit=lambda _: None,
             on_swap=lambda _: None,
         )

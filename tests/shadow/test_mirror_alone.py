@@ -79,6 +79,7 @@ class _Asked:
         copy: AnswerCopy,
         limit: int,
         wanted: Callable[[], bool],
+        identified: bool,
     ) -> float:
         self.targets.append(target.side)
         await self.answer(copy)

@@ -23,6 +23,7 @@ from proxy.snapshot import SeamRecord, Snapshot
 from proxy.state.memory import MemoryStore
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.seen import SeenShare
+from tests.support.doors import make_doors
 from tests.support.upstreams import make_breaker, make_upstream
 
 NOON = 1_772_366_400.0  # 2026-03-01T12:00:00Z
@@ -105,6 +106,7 @@ class AdminPort:
             load=self._reload,
             make_upstream=partial(make_upstream, emit=self._emit, clock=self._clock),
             make_breaker=partial(make_breaker, emit=self._emit, clock=self._clock),
+            make_doors=make_doors,
             emit=self._emit,
             on_swap=_ignore,
         )

@@ -18,6 +18,7 @@ from proxy.runtime import Author, ReloadResult, Runtime
 from proxy.snapshot import SeamRecord, SeamState, Snapshot
 from proxy.state.memory import MemoryStore
 from proxy.state.store import HistoryRow, NewRow
+from tests.support.doors import make_doors
 from tests.support.upstreams import make_breaker, make_upstream
 
 T = TypeVar("T")
@@ -123,6 +124,7 @@ class Rig:
             load=self._load,
             make_upstream=make_upstream,
             make_breaker=partial(make_breaker, emit=self._emit),
+            make_doors=make_doors,
             emit=self._emit,
             on_swap=_ignore,
         )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.admission.door_maker import DoorMaker
 from proxy.config.model import Discovery, UpstreamConfig
 from proxy.errors import (
     BadRequest,
@@ -36,6 +37,7 @@ from proxy.upstreams.resolve import address_of
 from proxy.upstreams.tunnels import Tunnels
 from proxy.upstreams.upstream import Upstream
 from proxy.wire.timer import TimerWheel
+from tests.support.doors import door_maker
 from tests.support.mirror import no_mirror
 from tests.support.snapshots import snapshot
 from tests.support.upstreams import make_upstream
@@ -52,6 +54,7 @@ ALWAYS = {
     "fig_fallbacks_refused": "counter",
     "fig_breaker_transitions": "counter",
     "fig_rejected": "counter",
+    "fig_auth": "counter",
     "fig_store_errors": "counter",
     "fig_accept_errors": "counter",
     "fig_config_last_reload_successful": "gauge",
@@ -85,6 +88,11 @@ WITH_GAUGES = {
     "fig_tls_handshakes_failed": "counter",
     "fig_event_loop_lag_seconds": "gauge",
     "fig_event_loop_stalls": "counter",
+    "fig_rate_limit": "counter",
+    "fig_rate_limit_store_up": "gauge",
+    "fig_jwks_age_seconds": "gauge",
+    "fig_jwks_failing": "gauge",
+    "fig_jwks_fetches": "counter",
 }
 
 
@@ -105,9 +113,16 @@ def with_gauges() -> Metrics:
         webhook=lambda: (7, 1, 2),
         mirror=mirror(),
         feed=Feed(None, lambda: 0.0),
+        doors=doors(),
         monotonic=lambda: 100.0,
     )
     return metrics
+
+
+def doors() -> DoorMaker:
+    made = door_maker()
+    made.outcomes["per-user", "limited"] = 3
+    return made
 
 
 def mirror() -> Mirror:

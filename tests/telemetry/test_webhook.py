@@ -23,6 +23,10 @@ from proxy.events import (
     EndpointChanged,
     EndpointsFound,
     Event,
+    KeysFailed,
+    KeysRecovered,
+    LimitsStoreFailed,
+    LimitsStoreRecovered,
     Reloaded,
     ReloadFailed,
     StoreFailed,
@@ -125,6 +129,10 @@ FIELDS: list[tuple[Event, dict[str, Any]]] = [
         {"store": "sqlite:var/fig.db", "seam": "", "detail": "disk full"},
     ),
     (StoreRecovered("memory", "catalog"), {"store": "memory", "seam": "catalog"}),
+    (KeysFailed("shop", "it answered 500"), {"issuer": "shop", "detail": "it answered 500"}),
+    (KeysRecovered("shop"), {"issuer": "shop"}),
+    (LimitsStoreFailed("local", "no answer"), {"on_error": "local", "detail": "no answer"}),
+    (LimitsStoreRecovered("a probe was answered"), {"detail": "a probe was answered"}),
     (
         OPENED,
         {

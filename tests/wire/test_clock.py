@@ -30,6 +30,7 @@ from proxy.wire.edge import Edge
 from proxy.wire.server import DataServer, DrainTimes
 from proxy.wire.timer import TimerWheel
 from tests.support.client import RawClient
+from tests.support.doors import make_doors
 from tests.support.fig import free_port
 from tests.support.mirror import no_mirror
 from tests.support.origin import Origin
@@ -95,6 +96,7 @@ class Proxy:
             load=self._load,
             make_upstream=partial(make_upstream, wheel=wheel),
             make_breaker=make_breaker,
+            make_doors=make_doors,
             emit=ignore,
             on_swap=ignore,
         )
