@@ -35,9 +35,13 @@ class _Sink:
     def paused(self) -> bool:
         return False
 
+    @property
+    def too_long(self) -> bool:
+        return len(self.body) > _MOST_BYTES
+
     def write(self, data: bytes) -> None:
         self.body += data
-        if len(self.body) > _MOST_BYTES:
+        if self.too_long:
             self._connection.abort()
 
 
@@ -56,7 +60,7 @@ class Errand:
 
     async def ask(self, sid: str) -> bytes:
         """POST `{"sid": …}`; the body of a 200, at most 64 KiB. Raises TimeoutError after `timeout_s`, UpstreamProtocol
-        for any other status, else as an upstream's call."""
+        for any other status and for more, else as an upstream's call."""
         async with asyncio.timeout(self._timeout_s):
             return await self._ask(orjson.dumps({"sid": sid}))
 
@@ -96,6 +100,12 @@ class Errand:
         data, complete = connection.take_buffered()
         if data:
             sink.write(data)
-        if not complete:
-            await connection.relay(sink, self._timeout_s)
+        if not complete and not sink.too_long:
+            try:
+                await connection.relay(sink, self._timeout_s)
+            except UpstreamReset:
+                if not sink.too_long:  # it was fig that hung up
+                    raise
+        if sink.too_long:
+            raise UpstreamProtocol(f"its answer has more than {_MOST_BYTES} bytes")
         return bytes(sink.body)
