@@ -21,9 +21,9 @@ class Exchange:
     `continues`: the client's own trace goes on. `decision` is in the end that of the side that answered; `fallback` is
     the cause where that is not the side decided on, or where fig said the answer itself (`said_by_fig`). `attempts`
     counts over both sides. `tunnelled`: bytes from and to the client after a switch of protocols. `identity` are lines
-    for upstreams about who came, `extra` lines for the client's answer, whoever makes it; `cors`: an upstream's own
-    lines about other origins do not pass. `waited`: the world may have changed since `snapshot` was taken. `ends_s`:
-    when the credential ends, seconds since 1970."""
+    for upstreams about who came, `extra`, and `limits` about rate limits, lines for the client's answer, whoever makes
+    it; `cors`: an upstream's own lines about other origins do not pass. `waited`: the world may have changed since
+    `snapshot` was taken. `ends_s`: when the credential ends, seconds since 1970."""
 
     snapshot: Snapshot
     request: RequestHead
@@ -38,6 +38,7 @@ class Exchange:
     params: Mapping[str, bytes] | None
     identity: Headers
     extra: Headers
+    limits: Headers
     cors: bool
     waited: bool
     ends_s: float | None
@@ -65,6 +66,7 @@ class Exchange:
         self.params = None
         self.identity = []
         self.extra = []
+        self.limits = []
         self.cors = False
         self.waited = False
         self.ends_s = None
@@ -84,6 +86,11 @@ class Exchange:
         if forwarded in (b"http", b"https") and self.peer_trusted:
             return forwarded.decode("ascii")
         return self.request.scheme
+
+    @property
+    def added(self) -> Headers:
+        """The lines that every answer gets, whoever makes it."""
+        return self.extra + self.limits if self.limits else self.extra
 
     @property
     def public(self) -> bytes:

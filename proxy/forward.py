@@ -324,7 +324,7 @@ class Forwarder:
             (b"Date", self._date.at(self._clock())),
             (b"Cache-Control", b"no-store"),
             (b"X-Request-ID", exchange.request_id),
-            *exchange.extra,
+            *exchange.added,
         ]
         if body:
             lines.insert(0, (b"Content-Type", answer.content_type.encode("latin-1")))
@@ -425,8 +425,9 @@ class Forwarder:
                 exchange.public,
                 lambda target: unrewrite(rewrite, target) if rewrite else target,
             )
-        if exchange.extra:
-            lines = dressed(lines, exchange.extra, exchange.cors)
+        added = exchange.added
+        if added or exchange.cors:
+            lines = dressed(lines, added, exchange.cors)
         if server.debug_headers:
             lines += debug_lines(exchange, self._monotonic())
         return lines

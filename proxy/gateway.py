@@ -18,6 +18,7 @@ from proxy.admission.door import Door
 from proxy.admission.doors import Doors, asked
 from proxy.admission.limit_headers import limit_fields
 from proxy.admission.limit_keys import LimitKey
+from proxy.admission.rate_limit import Verdict
 from proxy.admission.refusal import Refusal
 from proxy.admission.trust import Trust
 from proxy.errors import (
@@ -123,10 +124,12 @@ class Gateway:
                 if door.cors is not None and door.cors.is_preflight(request):
                     self._answer_preflight(exchange, door.cors, responder)
                     return
-                await self._limit(exchange, doors, door, door.by_client)
+                verdicts: list[Verdict] = []
+                await self._limit(exchange, doors, door.by_client, verdicts)
                 if door.auth is not None:
                     await self._authenticate(exchange, doors, door.auth)
-                await self._limit(exchange, doors, door, door.by_principal)
+                await self._limit(exchange, doors, door.by_principal, verdicts)
+                await self._limit_key(exchange, doors, verdicts)
             decision = self._decide(exchange)
             if decision.shadow is not None:
                 watch = self._mirror.watch(exchange, decision.shadow, responder)
@@ -261,28 +264,31 @@ class Gateway:
         responder.start(200, b"OK", headers, len(text), text, last=True)
         return True
 
-    async def _limit(self, exchange: Exchange, doors: Doors, door: Door, keys: Sequence[LimitKey]) -> None:
-        """All of these limits let it through together, or none of them is used up. Raises RateLimited, and
-        LimitsUnavailable where nobody can say."""
-        principal = exchange.request.principal
-        if keys:
-            await self._ask_limiter(exchange, doors, keys)
-        if principal is not None and principal.api_key and keys is door.by_principal:
-            own = doors.key_limits.get(principal.api_key)
-            if own is not None:  # by itself: in a Redis cluster its keys may live elsewhere
-                exchange.extra = [*exchange.extra, (b"RateLimit-Policy", own.policy)]
-                await self._ask_limiter(exchange, doors, own.keys)
-
-    async def _ask_limiter(self, exchange: Exchange, doors: Doors, keys: Sequence[LimitKey]) -> None:
+    async def _limit(self, exchange: Exchange, doors: Doors, keys: Sequence[LimitKey], verdicts: list[Verdict]) -> None:
+        """All of these limits let it through together, or none of them is used up. `verdicts` are those so far. Raises
+        RateLimited, and LimitsUnavailable where nobody can say."""
+        if not keys:
+            return
         verdict = doors.limiter.check(asked(exchange, keys), self._monotonic())
         if isinstance(verdict, asyncio.Future):
             exchange.waited = True
             verdict = await verdict
-        exchange.extra = exchange.extra + limit_fields((verdict,))
+        verdicts.append(verdict)
+        exchange.limits = limit_fields(verdicts)
         if verdict.unavailable:
             raise LimitsUnavailable("The store of the rate limits does not answer.")
         if not verdict.allowed:
             raise RateLimited("Too many requests: come back after Retry-After.", verdict.violated)
+
+    async def _limit_key(self, exchange: Exchange, doors: Doors, verdicts: list[Verdict]) -> None:
+        """An API key's own limits, by themselves: in a Redis cluster they may live elsewhere."""
+        principal = exchange.request.principal
+        if principal is None or not principal.api_key:
+            return
+        own = doors.key_limits.get(principal.api_key)
+        if own is not None:
+            exchange.extra = [*exchange.extra, (b"RateLimit-Policy", own.policy)]
+            await self._limit(exchange, doors, own.keys, verdicts)
 
     async def _authenticate(self, exchange: Exchange, doors: Doors, rule: AuthRule) -> None:
         """As whom it comes in. Raises Unauthenticated, Forbidden, and CannotVerify where nobody can say."""
@@ -301,7 +307,7 @@ class Gateway:
             request.headers = [line for line in request.headers if line[0].lower() != doors.api_key_field]
         if principal is not None:
             exchange.identity = doors.identity.lines(principal)
-            exchange.ends_s = principal.expires_s if verdict.enforced else None
+            exchange.ends_s = principal.expires_s if rule.mode == "enforce" else None
 
     def _decide(self, exchange: Exchange) -> Decision:
         route, snapshot = exchange.route, exchange.snapshot
@@ -332,7 +338,7 @@ class Gateway:
         if responder.started:
             responder.cut()
             return
-        extra: Headers = [(b"Date", self._date.at(self._clock())), *error.lines, *exchange.extra]
+        extra: Headers = [(b"Date", self._date.at(self._clock())), *error.lines, *exchange.added]
         if exchange.snapshot.settings.server.debug_headers and exchange.decision is not None:
             extra += debug_lines(exchange, self._monotonic())
         if isinstance(error, Unavailable):

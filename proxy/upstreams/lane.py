@@ -164,7 +164,8 @@ class _Call:
 
     def _lines(self, answer: ResponseHead) -> Headers:
         exchange = self.exchange
-        lines = dressed(answer.headers, exchange.extra, exchange.cors) if exchange.extra else answer.headers
+        added = exchange.added
+        lines = dressed(answer.headers, added, exchange.cors) if added or exchange.cors else answer.headers
         if not answer.located:
             return lines
         rewrite = self.target.rewrite
