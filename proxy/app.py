@@ -34,7 +34,7 @@ from proxy.admission.limiter_memory import MemoryLimiter
 from proxy.admission.limiter_redis import RedisLimiter
 from proxy.admission.session import SessionRule, Sessions
 from proxy.config.load import Loaded
-from proxy.config.model import Discovery, Health, RateLimits, ServerTls, Session, Settings, UpstreamConfig, is_https
+from proxy.config.model import Discovery, Health, RateLimits, Session, Settings, UpstreamConfig, is_https
 from proxy.config.watch import FileWatch
 from proxy.descriptors import budget, raise_limit
 from proxy.errors import ConfigError, Problem, ProxyError, StoreError
@@ -88,7 +88,7 @@ from proxy.upstreams.upstream import Chore, EndpointMaker, Upstream
 from proxy.wire.edge import Edge
 from proxy.wire.server import DataServer, DrainTimes, QuietServer
 from proxy.wire.timer import TimerWheel
-from proxy.wire.tls import TlsError, client_context, server_context
+from proxy.wire.tls import PortTls, TlsError, client_context
 
 CANNOT_START = 3
 
@@ -219,10 +219,6 @@ def _ledger(store: str) -> Path | None:
     return None if kind == "memory" else Path(rest).with_suffix(".shadow.db")
 
 
-def _server_tls(config: ServerTls | None) -> ssl.SSLContext | None:
-    return None if config is None else server_context(Path(config.certificate), Path(config.key))
-
-
 class App:
     """Everything of one process, built in dependency order."""
 
@@ -292,7 +288,8 @@ class App:
             rng=self.rng,
         )
         server = settings.server
-        self.edge = Edge(self.gateway, server.limits, server.timeouts, self.wheel, _server_tls(server.tls))
+        self.port_tls = PortTls(server.tls)
+        self.edge = Edge(self.gateway, server.limits, server.timeouts, self.wheel, self.port_tls.context)
         self.metrics.gauges = Gauges(
             self._seam_gauges,
             self._breaker_gauges,
@@ -636,6 +633,11 @@ class App:
             self.watch.follow(error.files or self.runtime.files)
             raise
         self.watch.follow(loaded.files)
+        tls = loaded.settings.server.tls
+        try:
+            await asyncio.to_thread(self.port_tls.prepare, tls)
+        except TlsError as error:  # the files were sound when the child read them
+            raise ConfigError((Problem(str(self.path), 1, 1, "FIG121", str(error)),)) from error
         return loaded
 
     def _make_upstream(self, name: str, config: UpstreamConfig) -> Upstream:
@@ -716,20 +718,23 @@ class App:
         """Raises ConfigError."""
         if not config.secure:
             return None
-        ca = config.tls.ca if config.tls else None
+        tls = config.tls
         try:
-            return self._system_trust if ca is None else client_context(Path(ca))
+            return self._system_trust if tls is None or not tls.files else client_context(tls)
         except TlsError as error:
-            raise ConfigError((Problem(ca or "system trust store", 1, 1, "FIG121", str(error)),)) from error
+            raise ConfigError((Problem("upstreams", 1, 1, "FIG121", str(error)),)) from error
 
     @cached_property
     def _system_trust(self) -> ssl.SSLContext:
-        """One for all upstreams without a CA of their own: it is read once, and is a megabyte."""
+        """One for all upstreams without files of their own: it is read once, and is a megabyte."""
         return client_context(None)
 
     def _on_swap(self, snapshot: Snapshot) -> None:
         server = snapshot.settings.server
         self.edge.limits, self.edge.timeouts = server.limits, server.timeouts
+        if server.tls is not None and self.edge.tls is not None and self.port_tls.adopt(server.tls):
+            self.edge.tls = self.port_tls.context
+            log.info("server.tls: new connections get the certificate in %s as it is now", server.tls.certificate)
         self.gateway.adopt(snapshot)
         self.doors.adopt(self.runtime.doors)
         self._start_comparer(snapshot)

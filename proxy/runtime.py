@@ -33,7 +33,7 @@ T = TypeVar("T")
 _SLICE = 20  # seams compiled between two turns of the event loop: about 1 ms
 _DURABLE_WAIT_S = 1.0
 _DISCOVERY_WAIT_S = 2.0
-_RESTART_KEYS = ("server.listen", "server.tls", "admin.listen", "admin.token", "store", "telemetry")
+_RESTART_KEYS = ("server.listen", "admin.listen", "admin.token", "store", "telemetry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,7 +515,10 @@ def _loses_to_override(old: Snapshot, fresh: Snapshot, name: str) -> bool:
 
 
 def _needs_restart(running: Settings, wanted: Settings) -> tuple[str, ...]:
-    return tuple(key for key in _RESTART_KEYS if _value(running, key) != _value(wanted, key))
+    changed = [key for key in _RESTART_KEYS if _value(running, key) != _value(wanted, key)]
+    if (running.server.tls is None) != (wanted.server.tls is None):  # another certificate takes none
+        changed.append("server.tls")
+    return tuple(changed)
 
 
 def _value(settings: Settings, key: str) -> Any:

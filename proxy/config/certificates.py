@@ -17,6 +17,7 @@ from proxy.config.model import PemFiles, ServerTls, Settings, UpstreamConfig, Up
 Pem = TypeVar("Pem", bound=PemFiles)
 
 _EXPIRED, _NOT_YET_VALID = 10, 9  # X509_V_ERR_*
+_SERVER = "server.tls"
 
 
 def check(settings: Settings, folder: Path) -> Iterator[Finding]:
@@ -84,22 +85,25 @@ def _is_certificate(text: str) -> bool:
 
 
 def _client(text: str) -> ssl.SSLContext:
-    """Trusts the certificates in `text`, each by itself."""
+    """One that trusts the certificates in `text`, each by itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=text)
+    _trust(context, text)
     return context
 
 
+def _trust(context: ssl.SSLContext, text: str) -> None:
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=text)
+
+
 def _server(tls: ServerTls, folder: Path) -> Iterator[Finding]:
-    at = "server.tls"
-    yield from _own(at, folder / tls.certificate, folder / tls.key)
+    yield from _own(_SERVER, folder / tls.certificate, folder / tls.key)
     if tls.client_ca is not None:
-        yield from _authorities(f"{at}.client_ca", folder / tls.client_ca)
+        yield from _authorities(f"{_SERVER}.client_ca", folder / tls.client_ca)
     elif tls.client_auth is not None:
         message = f"`client_auth: {tls.client_auth}` says nothing without `client_ca`: name the CA of the clients there"
-        yield Finding(f"{at}.client_auth", "FIG125", message, needs=(f"{at}.client_ca",))
+        yield Finding(f"{_SERVER}.client_auth", "FIG125", message, needs=(f"{_SERVER}.client_ca",))
 
 
 def _upstream(at: str, tls: UpstreamTls, folder: Path) -> Iterator[Finding]:
@@ -142,19 +146,24 @@ def _pair(at: str, certificate: Path, key: Path, text: str, secret: str) -> Iter
     except OSError as error:  # it has gone since it was read
         yield Finding(at_key, "FIG121", f"cannot read {key}: {error.strerror}")
     else:
-        yield from _validity(at, context, certificate, text)
+        client = _client(text)
+        if at != _SERVER:  # it is the client's
+            client.verify_mode = ssl.CERT_NONE
+            client.load_cert_chain(certificate, key)
+            context.verify_mode = ssl.CERT_REQUIRED
+            _trust(context, text)
+        yield from _validity(at, certificate, _verify_code(context, client))
 
 
-def _validity(at: str, server: ssl.SSLContext, certificate: Path, text: str) -> Iterator[Finding]:
-    code = _verify_code(server, _client(text))
+def _validity(at: str, certificate: Path, code: int) -> Iterator[Finding]:
     if code in (_EXPIRED, _NOT_YET_VALID):
-        who = "clients refuse" if at == "server.tls" else "the upstream refuses"
+        who = "clients refuse" if at == _SERVER else "the upstream refuses"
         what = f"has expired: {who} it, renew it" if code == _EXPIRED else "is not valid yet: check the clock"
         yield Finding(f"{at}.certificate", "FIG124", f"{certificate} {what}", "warning")
 
 
 def _verify_code(server: ssl.SSLContext, client: ssl.SSLContext) -> int:
-    """What a client says about the server's certificate; 0 is nothing."""
+    """What a side says about the other's certificate, where it looks at it; 0 is nothing."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = (client.wrap_bio(down, up), server.wrap_bio(up, down, server_side=True))
     for _ in range(4):

@@ -337,7 +337,9 @@ class UpstreamConfig(Model):
         default=None, description="Active probes of each endpoint; without it none", examples=[{"path": "/healthz"}]
     )
     tls: UpstreamTls | None = Field(
-        default=None, description="Certificates of https:// endpoints, and fig's own for them", examples=[{"ca": "ca.pem"}]
+        default=None,
+        description="Certificates of https:// endpoints, and fig's own for them",
+        examples=[{"ca": "ca.pem"}],
     )
 
     @property
@@ -635,7 +637,7 @@ class Issuer(Model):
     refresh_s: Seconds = Field(
         default=300, description="Seconds after which keys are fetched again: the longest life of a withdrawn key"
     )
-    timeout_s: Seconds = Field(default=5, description="Seconds that one fetch may take; at most `refresh_s`")
+    timeout_s: Seconds = Field(default=2, description="Seconds that one fetch may take; at most `refresh_s`")
     cooldown_s: Seconds = Field(
         default=10, description="Seconds between two fetches for keys that are not known; at most `refresh_s`"
     )

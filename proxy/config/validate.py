@@ -36,16 +36,18 @@ Codes of problems, stable; all are errors but those marked w (warning), which le
     FIG122  no PEM certificate or key in it               FIG24x  what is compared: `shadow.rule_check`
     FIG123  key does not fit the certificate              FIG251  unknown issuer or API key, or one twice
   w FIG124  certificate expired or not valid yet          FIG252  `auth` that names nobody
-    FIG131  queue without a bulkhead, or wait without   w FIG253  API key that never has the scopes
-            a queue                                     w FIG254  `mode: observe` everywhere
-    FIG132  health probe                                w FIG255  open route beside one with `auth`
-    FIG133  discovery of endpoints                        FIG261  rate limit
-    FIG135  webhook                                     w FIG262  rate limit of 0
-    FIG141  where an issuer's keys are                    FIG271  CORS: origin
-    FIG142  signature algorithm                           FIG272  CORS: credentials for everybody
-    FIG143  `jwks_url`                                    FIG273  CORS: method or header
-    FIG144  fetch or cooldown longer than the refresh     FIG281  `access`
-    FIG145  issuer or audience                            FIG3xx  routes beside one another: `routing.table`
+    FIG125  `client_auth` without `client_ca`           w FIG253  API key that never has the scopes
+    FIG126  certificate without its key, or reverse     w FIG254  `mode: observe` everywhere
+    FIG131  queue without a bulkhead, or wait without   w FIG255  open route beside one with `auth`
+            a queue                                       FIG261  rate limit
+    FIG132  health probe                                w FIG262  rate limit of 0
+    FIG133  discovery of endpoints                        FIG271  CORS: origin
+    FIG135  webhook                                       FIG272  CORS: credentials for everybody
+    FIG141  where an issuer's keys are                    FIG273  CORS: method or header
+    FIG142  signature algorithm                           FIG281  `access`
+    FIG143  `jwks_url`                                    FIG3xx  routes beside one another: `routing.table`
+    FIG144  fetch or cooldown longer than the refresh
+    FIG145  issuer or audience
     FIG146  file of keys that no algorithm can use
     FIG147  header of identities or API keys
     FIG148  hash of an API key

@@ -65,10 +65,11 @@ class Handler(Protocol):
 
 
 class Edge:
-    """What all connections of one listener share. `limits` and `timeouts` are replaced whole by a reload.
+    """What all connections of one listener share. `limits`, `timeouts` and `tls` are replaced whole by a reload.
 
     `idle` keeps the connections that wait for a request, longest idle first; `deserted` is set while there are none.
-    With `tls` the connections are of `SecureEdgeProtocol`, which counts `handshakes_failed`.
+    With `tls`, which is there from the start or never, the connections are of `SecureEdgeProtocol`, which counts
+    `handshakes_failed`.
     """
 
     def __init__(

@@ -937,7 +937,7 @@ ACCEPTS = {
     "every hash": issuer(f"issuer: a, audience: b, jwks_file: long.json, algorithms: [{', '.join(door.HMAC)}]"),
     "times": more("leeway_s: 0, refresh_s: 5, timeout_s: 5, cooldown_s: 5, stale_s: 0"),
     "a file with the times of the defaults": issuer(
-        "issuer: a, audience: b, key_file: rsa.pem, refresh_s: 300, timeout_s: 5, cooldown_s: 10, stale_s: 3600"
+        "issuer: a, audience: b, key_file: rsa.pem, refresh_s: 300, timeout_s: 2, cooldown_s: 10, stale_s: 3600"
     ),
     "another claim of scopes": more("scope_claim: https://shop.example/roles"),
     "identities": auth("identity: {subject: X-User-Id, scopes: x-user-scopes}, api_keys: {header: x-key}"),

@@ -41,10 +41,12 @@ class Authority:
         files.certificate.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
         return files
 
-    def client_context(self, *alpn: str) -> ssl.SSLContext:
+    def client_context(self, *alpn: str, shows: Files | None = None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.file)
         if alpn:
             context.set_alpn_protocols(list(alpn))
+        if shows is not None:
+            context.load_cert_chain(shows.certificate, shows.key)
         return context
 
 

@@ -109,6 +109,23 @@ def test_a_trusted_proxy_is_believed_and_extended() -> None:
     assert b"X-Forwarded-Port: 443" in lines
 
 
+CERTIFICATES = (
+    (b"X-Forwarded-Client-Cert", b"Subject=CN=admin"),
+    (b"x-forwarded-client-cert", b"Subject=CN=admin"),
+    (b"X_Forwarded_Client_Cert", b"Subject=CN=admin"),
+    (b"Client-Cert", b":YWRtaW4=:"),
+    (b"Client-Cert-Chain", b":YWRtaW4=:"),
+)
+
+
+def test_only_a_trusted_proxy_may_say_which_certificate_a_client_has_shown() -> None:
+    assert not any(b"cert" in line.lower() for line in sent(*CERTIFICATES))
+    lines = sent(*CERTIFICATES, trusted=True)
+    assert [line for line in lines if b"cert" in line.lower()] == [
+        b"%b: %b" % line for line in CERTIFICATES if b"_" not in line[0]
+    ]
+
+
 def test_names_with_an_underscore_are_dropped() -> None:
     assert not any(line.startswith(b"X_User") for line in sent((b"X_User_Id", b"1")))
 
