@@ -114,7 +114,7 @@ class Gateway:
                 return
             if request.target == doors.identity.public_path and self._answers_keys(exchange, doors, responder):
                 return
-            self._route(exchange, body)
+            self._route(exchange)
             if doors.identity.names:
                 doors.identity.strip(request)
                 body.unwanted = doors.identity.names
@@ -130,6 +130,7 @@ class Gateway:
                     await self._authenticate(exchange, doors, door.auth)
                 await self._limit(exchange, doors, door.by_principal, verdicts)
                 await self._limit_key(exchange, doors, verdicts)
+            self._bound(exchange, body)
             decision = self._decide(exchange)
             if decision.shadow is not None:
                 watch = self._mirror.watch(exchange, decision.shadow, responder)
@@ -215,7 +216,7 @@ class Gateway:
         request.headers = [counted if line[0].lower() == b"max-forwards" else line for line in request.headers]
         return False
 
-    def _route(self, exchange: Exchange, body: RequestBody) -> None:
+    def _route(self, exchange: Exchange) -> None:
         """Canonical path → route, or 404 (405 where there is no `default`)."""
         request, snapshot = exchange.request, exchange.snapshot
         match = None
@@ -226,11 +227,16 @@ class Gateway:
                 raise _no_route(snapshot, request)
             return
         exchange.route, exchange.params = match.route, match.params
-        limit = match.route.max_body_bytes
-        if limit is not None and request.has_body:
-            if max(request.length or 0, body.received) > limit:
-                raise BodyTooLarge(f"A request body may have at most {limit} bytes here.")
-            body.limit = limit
+
+    def _bound(self, exchange: Exchange, body: RequestBody) -> None:
+        """The route's own bound of a body. What broke off or grew too long while the request waited goes nowhere."""
+        route, request = exchange.route, exchange.request
+        if route is not None and route.max_body_bytes is not None and request.has_body:
+            if max(request.length or 0, body.received) > route.max_body_bytes:
+                raise BodyTooLarge(f"A request body may have at most {route.max_body_bytes} bytes here.")
+            body.limit = route.max_body_bytes
+        if exchange.waited and body.error is not None:
+            raise body.error
 
     def _open(self, exchange: Exchange, door: Door) -> None:
         """What may be seen of a request without asking anybody: whether it comes from where it may, and what every

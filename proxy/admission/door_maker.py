@@ -155,7 +155,10 @@ class DoorMaker:
             running = self._parts.keys.get(name)
             if isinstance(running, RemoteKeys) and running.rule == rule:
                 return running
-            return self._makers.remote_keys(rule)
+            fresh = self._makers.remote_keys(rule)
+            if isinstance(running, RemoteKeys) and running.rule.jwks_url == rule.jwks_url:
+                fresh.take_over(running)  # other numbers are no reason to be without keys, should the issuer be away
+            return fresh
         at = "jwks_file" if issuer.jwks_file else "key_file"
         path = Path(issuer.jwks_file or issuer.key_file or "")
         try:

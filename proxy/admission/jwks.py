@@ -109,6 +109,10 @@ class RemoteKeys:
         self._seen: set[tuple[str | None, str, str]] = set()
         self._flight: asyncio.Task[None] | None = None
 
+    def take_over(self, other: RemoteKeys) -> None:
+        """Begin with what another one has fetched from the same address, as old as it is."""
+        self._keys, self._fresh_at, self._seen = other._keys, other._fresh_at, set(other._seen)
+
     def empty(self) -> bool:
         return len(self._current()) == 0
 

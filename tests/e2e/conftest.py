@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.load import Background, NamedOrigin
+from tests.support.tokens import Keyring
 
 CONFIG = """
 version: 1
@@ -49,3 +50,9 @@ def sides(background: Background) -> Iterator[tuple[NamedOrigin, NamedOrigin]]:
 def config(sides: tuple[NamedOrigin, NamedOrigin]) -> str:
     """Configuration text with the percentage still to be put in for PERCENT and the store for STORE."""
     return CONFIG.replace("OLD", sides[0].url).replace("NEW", sides[1].url)
+
+
+@pytest.fixture(scope="session")
+def keyring() -> Keyring:
+    """Keys are dear to make: one ring for all."""
+    return Keyring()
