@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from urllib.parse import unquote_to_bytes
 
-from proxy.config.model import Rewrite, RouteConfig
+from proxy.config.model import Access, AuthRule, Rewrite, RouteConfig
 from proxy.errors import ProxyError
-from proxy.routing.path import readings
+from proxy.routing.path import folded, readings
 
 MAX_PATTERN_BYTES = 256
+
+Guard = tuple[AuthRule | None, Access | None]
+"""What keeps out who does not belong. At least one of the two is there."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -46,7 +49,8 @@ class Segment:
 class CompiledRoute:
     """Route `index` of `seam`. Empty `methods` means any; GET does not imply HEAD. `host` is lower case, without port.
 
-    `params` and `names` hold (position, name, …); `pattern` is the path as the configuration spells it.
+    `params` and `names` hold (position, name, …); `pattern` is the path as the configuration spells it. `guard` None:
+    nobody is refused there.
     """
 
     seam: str
@@ -61,6 +65,7 @@ class CompiledRoute:
     names: tuple[tuple[int, str], ...]
     rewrite: Rewrite | None
     max_body_bytes: int | None
+    guard: Guard | None = None
 
     @property
     def specificity(self) -> tuple[tuple[Kind, ...], bool, bool, int, int, int]:
@@ -93,7 +98,7 @@ class CompiledRoute:
         return True
 
 
-def compile_route(seam: str, index: int, route: RouteConfig) -> CompiledRoute:
+def compile_route(seam: str, index: int, route: RouteConfig, guard: Guard | None = None) -> CompiledRoute:
     """Raises PatternError for a malformed path, `params` of a segment that is not there, or a bad pattern."""
     segments = parse_pattern(route.path)
     names = tuple((position, part.name) for position, part in enumerate(segments, 1) if part.name is not None)
@@ -110,7 +115,20 @@ def compile_route(seam: str, index: int, route: RouteConfig) -> CompiledRoute:
         names=names,
         rewrite=route.rewrite,
         max_body_bytes=route.max_body_bytes,
+        guard=guard,
     )
+
+
+def without_case(route: CompiledRoute) -> CompiledRoute:
+    """The same route for folded paths; itself where nothing in it has a letter case."""
+    segments = tuple(
+        replace(segment, text=folded(segment.text)) if segment.kind is Kind.LITERAL else segment
+        for segment in route.segments
+    )
+    if segments == route.segments and not route.params:
+        return route
+    params = tuple((at, name, re.compile(text.pattern, re.IGNORECASE)) for at, name, text in route.params)
+    return replace(route, segments=segments, params=params)
 
 
 def parse_pattern(path: str) -> tuple[Segment, ...]:

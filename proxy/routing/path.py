@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
 from proxy.errors import AmbiguousPath, BadRequest
 
@@ -55,6 +56,18 @@ def canonical(path: bytes) -> bytes:
     return _ODD.sub(_respell, path)
 
 
+def folded(path: bytes) -> bytes:
+    """A path in canonical spelling, as a server reads it that takes no notice of letter case. For comparing only: what
+    was escaped may not be so any more."""
+    lower = path.lower()
+    return _NOT_ASCII.sub(_fold, lower) if b"%" in lower else lower
+
+
+def unescaped_once(path: bytes) -> bytes:
+    """As the next server gets a path from one that decodes it and does not escape it again: `%2561` is `%61` then."""
+    return _ESCAPED_TWICE.sub(rb"%\1", path)
+
+
 def _combinations(path: bytes) -> tuple[bytes, ...]:
     found = {path: None}
     for step in _STEPS:
@@ -87,6 +100,11 @@ def _respell(found: re.Match[bytes]) -> bytes:
     return spelling
 
 
+def _fold(found: re.Match[bytes]) -> bytes:
+    """The Kelvin sign is a k, and the long s an s: letters beyond ASCII may stand for one in it."""
+    return unquote_to_bytes(found[0]).decode("utf-8", "surrogateescape").casefold().encode("utf-8", "surrogateescape")
+
+
 def _complaint(token: bytes, offset: int) -> str:
     if token == b"%":
         return f"The path has a malformed percent escape at byte {offset}; a percent sign is written %25"
@@ -108,6 +126,8 @@ _ODD = re.compile(rb"%[0-9A-Fa-f]{2}|[^" + re.escape(_PCHAR + b"/") + rb"]")
 _PARAMS = re.compile(rb";[^/]*")
 _ESCAPED_PARAMS = re.compile(rb"%3B[^/]*")
 _SLASHES = re.compile(rb"//+")
+_ESCAPED_TWICE = re.compile(rb"%25((?!7[Ff])[2-9A-Fa-f][0-9A-Fa-f])")
+_NOT_ASCII = re.compile(rb"(?:%[89a-f][0-9a-f])+")
 
 
 def _merge_slashes(path: bytes) -> bytes:

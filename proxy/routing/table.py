@@ -3,6 +3,9 @@
 Per segment a literal beats one segment (`{name}`, `*`) beats the rest (`**`); then host, methods, headers, query and
 params decide. A route whose other conditions fail is no match, and the search goes on to less specific ones.
 
+A second trie has the same routes without letter case: who writes `/ADMIN` may not pass by what guards `/admin`. Only
+where some route is guarded is it looked at, and then for paths alone that a less strict server reads otherwise.
+
 Problems that `check` reports:
 
     FIG301  route path that cannot be compiled
@@ -22,8 +25,18 @@ from typing import NamedTuple
 
 from proxy.config.model import RouteConfig, SeamConfig, Settings
 from proxy.errors import AmbiguousPath
-from proxy.routing.match import CompiledRoute, Kind, PatternError, Segment, compile_route, host_name, parse_pattern
-from proxy.routing.path import canonical, readings, split_target
+from proxy.routing.match import (
+    CompiledRoute,
+    Guard,
+    Kind,
+    PatternError,
+    Segment,
+    compile_route,
+    host_name,
+    parse_pattern,
+    without_case,
+)
+from proxy.routing.path import canonical, folded, readings, split_target, unescaped_once
 
 Finding = tuple[str, str, str]
 
@@ -80,15 +93,28 @@ class _Node:
         self.rest = self.rest or _Node()
         return self.rest
 
+    def add(self, route: CompiledRoute) -> None:
+        node = self
+        for segment in route.segments:
+            node = node.child(segment)
+        node.here = node.here or _Leaf()
+        node.here.add(route)
+
 
 class RouteTable:
-    """Immutable. Time of a match depends on the depth of the path, not on the number of routes."""
+    """Immutable. Time of a match depends on the depth of the path, not on the number of routes.
 
-    __slots__ = ("_depth", "_root")
+    `caseless` has the same routes for folded paths; None where no route is guarded. `spelled` says that all literals
+    are folded already, so that a folded path as it was sent needs no second look.
+    """
 
-    def __init__(self, root: _Node, depth: int) -> None:
+    __slots__ = ("_caseless", "_depth", "_root", "_spelled")
+
+    def __init__(self, root: _Node, depth: int, caseless: RouteTable | None = None, spelled: bool = True) -> None:
         self._root = root
         self._depth = depth
+        self._caseless = caseless
+        self._spelled = spelled
 
     def match(
         self, method: str, host: bytes, path: bytes, query: bytes | None, fields: Mapping[bytes, bytes]
@@ -123,6 +149,31 @@ class RouteTable:
                 return None
             node, position = untried.pop()
 
+    def passes_by(
+        self,
+        guard: Guard | None,
+        method: str,
+        host: bytes,
+        found: Sequence[bytes],
+        query: bytes | None,
+        fields: Mapping[bytes, bytes],
+    ) -> bool:
+        """Whether a server would take a path with these readings to a route with a guard, and another one than `guard`,
+        that looks at no letter case or decodes twice."""
+        if self._caseless is None:
+            return False
+        path = found[0]
+        if self._spelled and len(found) == 1 and b"%" not in path and path == path.lower():  # nearly every request
+            return False
+        others = [plain for reading in found if (plain := folded(reading)) != reading or not self._spelled]
+        if b"%25" in path:
+            others += map(folded, readings(unescaped_once(path)))
+        for other in others:
+            match = self._caseless.match(method, host, other, query, fields)
+            if match is not None and match.route.guard is not None and match.route.guard != guard:
+                return True
+        return False
+
     def methods_for(self, path: bytes, host: bytes | None = None) -> frozenset[str]:
         """What Allow lists: the methods of every route with this path (and host, where given).
 
@@ -139,25 +190,38 @@ class RouteTableBuilder:
     """Takes one seam at a time, so that a caller can let other work run in between."""
 
     def __init__(self) -> None:
-        self._root = _Node()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._root, self._caseless = _Node(), _Node()
         self._depth = 1
+        self._guarded, self._spelled = False, True
 
     def add(self, name: str, seam: SeamConfig) -> None:
         """Raises PatternError for a route that `check` would have reported."""
         for index, config in enumerate(seam.routes):
-            route = compile_route(name, index, config)
-            node = self._root
-            for segment in route.segments:
-                node = node.child(segment)
-            node.here = node.here or _Leaf()
-            node.here.add(route)
+            route = compile_route(name, index, config, _guard(seam, config))
+            caseless = without_case(route)
+            self._root.add(route)
+            self._caseless.add(caseless)
             self._depth = max(self._depth, len(route.segments))
+            self._guarded = self._guarded or route.guard is not None
+            self._spelled = self._spelled and caseless.segments == route.segments
 
     def build(self) -> RouteTable:
         """The table of everything added. The builder starts anew, so the table stays as it is."""
-        table = RouteTable(self._root, self._depth)
-        self._root, self._depth = _Node(), 1
+        caseless = RouteTable(self._caseless, self._depth) if self._guarded else None
+        table = RouteTable(self._root, self._depth, caseless, self._spelled)
+        self._begin()
         return table
+
+
+def _guard(seam: SeamConfig, route: RouteConfig) -> Guard | None:
+    """What only observes refuses nobody, and so guards nothing."""
+    auth, access = seam.auth_of(route), seam.access_of(route)
+    if auth is not None and auth.mode == "observe":
+        auth = None
+    return None if auth is None and access is None else (auth, access)
 
 
 def compile_routes(seams: Iterable[tuple[str, SeamConfig]]) -> RouteTable:
@@ -171,7 +235,8 @@ def compile_routes(seams: Iterable[tuple[str, SeamConfig]]) -> RouteTable:
 def resolve(table: RouteTable, method: str, host: bytes, target: bytes, fields: Mapping[bytes, bytes]) -> Match | None:
     """The route of a request target, or None where no seam claims it; `*` is claimed by none.
 
-    Raises AmbiguousPath where another reading of the path selects another route, BadRequest where it is no path.
+    Raises AmbiguousPath where another reading of the path selects another route, or one without regard to letter case,
+    or decoded twice, a route with another guard; BadRequest where it is no path.
     """
     if target == b"*":
         return None
@@ -184,6 +249,8 @@ def resolve(table: RouteTable, method: str, host: bytes, target: bytes, fields: 
             other = table.match(method, host, reading, query, fields)
             if (other and other.route) is not route:
                 raise AmbiguousPath("Another reading of the path selects another route; send it in its plain form")
+    if table.passes_by(match and match.route.guard, method, host, found, query, fields):
+        raise AmbiguousPath("A less strict reading of the path selects a guarded route; send it as that one is spelled")
     return match
 
 
@@ -311,7 +378,8 @@ def _leaves(node: _Node, segments: Sequence[bytes], position: int) -> Iterator[_
 
 
 def _least_specific_last(match: Match) -> tuple[int, ...]:
-    return tuple(-value for value in match.route.specificity[1:])
+    """Of routes that differ in letter case only, the guarded one comes first."""
+    return (*(-value for value in match.route.specificity[1:]), match.route.guard is None)
 
 
 def _order(entry: _Entry) -> int:

@@ -26,7 +26,8 @@ _HOP_BY_HOP = frozenset(
 # Framing is made anew, `expect` is answered by the edge, the rest is written by fig.
 _REQUEST_OURS = frozenset(b"host content-length expect x-request-id traceparent via".split())
 # Beside X-Forwarded-*: what only a proxy in front may say of the client (RFC 7239, RFC 9440 2.4).
-_FORWARDED = frozenset(b"forwarded x-real-ip client-cert client-cert-chain".split())
+# Some servers take the target of `x-original-url` and `x-rewrite-url` for that of the request: past every route.
+_FORWARDED = frozenset(b"forwarded x-real-ip client-cert client-cert-chain x-original-url x-rewrite-url".split())
 _EXTENDED = frozenset(b"x-forwarded-for x-forwarded-proto x-forwarded-host".split())
 _NO_TRAILERS = frozenset(
     b"accept accept-charset accept-encoding accept-language age authentication-info authorization cache-control cookie"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.model import RouteConfig, SeamConfig
+from proxy.config.model import Access, AuthRule, RouteConfig, SeamConfig
 from proxy.errors import AmbiguousPath, BadRequest
 from proxy.routing.table import RouteTable, RouteTableBuilder, compile_routes, resolve, ties
 
@@ -157,6 +157,81 @@ def test_two_routes_of_one_seam_are_still_two_routes() -> None:
     routes = compile_routes([("a", seam(route("/a/**"), route("/a/b/**")))])
     with pytest.raises(AmbiguousPath):
         resolve(routes, "GET", b"h", b"/a/c/../b/d", {})
+
+
+ASKED = AuthRule(api_keys=("k",))
+
+
+def guarded(path: str, auth: AuthRule | None = ASKED, access: Access | None = None, **conditions: Any) -> RouteConfig:
+    return route(path, auth=auth, access=access, **conditions)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/ADMIN/y",
+        b"/Admin",
+        b"/%41dmin/y",
+        b"/x/..%2FADMIN/y",
+        b"//ADMIN/y",
+        b"/KIOSK/y",
+        b"/%E2%84%AAiosk/y",  # the Kelvin sign is a k in lower case
+        b"/kio%C5%BFk/y",  # the long s an s
+        b"/%2561dmin/y",
+        b"/%2541dmin/y%2500",
+        b"/x%252F..%252fadmin/y",
+        b"/x/%252e%252e/admin/y",
+        b"/Orders/AB12",
+        b"/orders/ab12",
+        b"/mixed/y",
+        b"/MIXED/y",
+    ],
+)
+def test_a_path_that_a_less_strict_server_takes_to_a_guarded_route_is_refused(target: bytes) -> None:
+    routes = table(
+        admin=guarded("/admin/**"),
+        kiosk=guarded("/kiosk/**", None, Access(allow=("10.0.0.0/8",))),
+        orders=guarded("/orders/{id}", params={"id": "[A-Z0-9]+"}),
+        mixed=guarded("/Mixed/**"),
+        rest=route("/**"),
+    )
+    with pytest.raises(AmbiguousPath):
+        resolve(routes, "GET", b"h", target, {})
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (b"/admin/Y", "admin"),  # the same route
+        (b"/shop/New", "shop"),  # another one, and the same guard
+        (b"/OPEN/y", None),  # nobody is refused there
+        (b"/Watched/y", None),
+        (b"/ADMIN/health", None),  # an open one is more specific
+        (b"/Post", None),  # another method
+        (b"/open/100%25", "open"),
+        (b"/open/%2561", "open"),
+        (b"/admin/%2561", "admin"),
+    ],
+)
+def test_a_less_strict_reading_is_no_concern_where_nobody_passes_by_a_guard(target: bytes, name: str | None) -> None:
+    shop = SeamConfig(routes=(route("/shop/{id}"), route("/shop/new")), legacy="monolith", auth=ASKED)
+    others = {
+        "admin": guarded("/admin/**"),
+        "health": route("/admin/health"),
+        "open": route("/open/**"),
+        "watched": guarded("/watched/**", AuthRule(api_keys=("k",), mode="observe")),
+        "post": guarded("/post", methods=("POST",)),
+    }
+    routes = compile_routes([("shop", shop), *((name, seam(config)) for name, config in others.items())])
+    assert chosen(routes, target) == name
+
+
+def test_of_two_routes_that_differ_in_letter_case_the_guarded_one_counts() -> None:
+    for order in (["/Admin", "/admin"], ["/admin", "/Admin"]):
+        routes = table(**{f"s{path[1:]}": route(path) if path == "/Admin" else guarded(path) for path in order})
+        assert chosen(routes, b"/admin") == "sadmin"
+        with pytest.raises(AmbiguousPath):
+            resolve(routes, "GET", b"h", b"/Admin", {})
 
 
 def test_an_ambiguous_query_is_no_concern() -> None:

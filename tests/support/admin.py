@@ -83,6 +83,7 @@ class AdminPort:
         self.now = NOON
         self.monotonic = 100.0
         self.events: list[Event] = []
+        self.slept: list[float] = []
         self.fault = Refusing()
         self.store = MemoryStore(self.fault)
         self.metrics = Metrics("1.2.3", lambda: 0)
@@ -135,7 +136,14 @@ class AdminPort:
             clock=lambda: self.now,
             monotonic=self._clock,
             version="1.2.3",
+            sleep=self._sleep,
         )
+
+    async def _sleep(self, seconds: float) -> None:
+        """As long as the others take to come to a stand."""
+        self.slept.append(seconds)
+        for _ in range(200):
+            await asyncio.sleep(0)
 
     def call(
         self,

@@ -109,6 +109,16 @@ def test_a_trusted_proxy_is_believed_and_extended() -> None:
     assert b"X-Forwarded-Port: 443" in lines
 
 
+OTHER_TARGETS = ((b"X-Original-URL", b"/admin"), (b"X-Rewrite-Url", b"/admin"))
+
+
+def test_only_a_trusted_proxy_may_name_another_target() -> None:
+    assert not any(b"/admin" in line for line in sent(*OTHER_TARGETS))
+    assert [line for line in sent(*OTHER_TARGETS, trusted=True) if b"/admin" in line] == [
+        b"%b: %b" % line for line in OTHER_TARGETS
+    ]
+
+
 CERTIFICATES = (
     (b"X-Forwarded-Client-Cert", b"Subject=CN=admin"),
     (b"x-forwarded-client-cert", b"Subject=CN=admin"),
