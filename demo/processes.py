@@ -78,6 +78,16 @@ def write_config(folder: Path, ports: Ports) -> Path:
     return path
 
 
+def identity_rules(prefix: str, port: int) -> dict[str, str]:
+    """How a service of the shop is told whom to believe about who comes: the gateway at `port`."""
+    values = {
+        "JWKS": f"http://{HOST}:{port}/.well-known/fig-jwks.json",
+        "ISSUER": "corner-shop-gateway",
+        "AUDIENCE": "corner-shop",
+    }
+    return {f"{prefix}_IDENTITY_{name}": value for name, value in values.items()}
+
+
 class Troupe:
     """All children of one run. An async context: leaving it stops whoever is still there."""
 
@@ -86,6 +96,7 @@ class Troupe:
         self._ports = ports
         self._children: list[Child] = []
         self._meant: set[Process] = set()
+        self._vouched = identity_rules("CATALOG", ports.data)
         self._started: dict[str, tuple[Sequence[str], int]] = {}
 
     async def __aenter__(self) -> Troupe:
@@ -101,8 +112,8 @@ class Troupe:
         backfill = ["--backfill-from", f"http://{HOST}:{ports.monolith}"]
         catalog = ["extracted_services.catalog", "--port", str(ports.catalog), "--db", str(folder / "catalog.db")]
         serve = ["proxy.cli.main", "serve", str(write_config(folder, ports))]
-        await self._spawn("monolith", shop, ports.monolith)
-        await self._spawn("catalog", catalog + backfill, ports.catalog, BUG)
+        await self._spawn("monolith", shop, ports.monolith, identity_rules("SHOP", ports.data))
+        await self._spawn("catalog", catalog + backfill, ports.catalog, BUG | self._vouched)
         await self._spawn("fig", serve, ports.admin)
         for child in self._children:
             await self._ready(child)
@@ -125,7 +136,7 @@ class Troupe:
 
     async def revive(self, name: str) -> None:
         """Start again what was killed, and wait until it is ready. Raises Failed."""
-        await self._spawn(name, *self._started[name])
+        await self._spawn(name, *self._started[name], self._vouched)
         await self._ready(self._children[-1])
 
     async def _spawn(

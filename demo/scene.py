@@ -100,21 +100,19 @@ class Scene:
 
     async def play(self) -> tuple[Promise, ...]:
         """Raises processes.Failed when a command fails."""
-        shop: Promise | None = None
+        shop: tuple[Promise, ...] = ()
         compared: tuple[Promise, ...] = ()
         for step in STEPS:
             await self._play(step)
             if step.command is None and not self._short:
                 compared = await self._play_comparison()
             if step.percent == 50:
-                shop = await rest_of_the_shop(self._port)
+                shop = await rest_of_the_shop(self._port), await one_login(self._port)
         outage = () if self._short else tuple(outage_promises(*await self._play_outage()))
         self._screen.begin(Row("while it moved", None, self._moving))
         self._screen.finish()
         self._screen.close_table()
-        assert shop is not None
-        made = promises(self._records, self._moving)
-        return (*made, *compared, *outage, shop)
+        return (*promises(self._records, self._moving), *compared, *outage, *shop)
 
     async def _play_comparison(self) -> tuple[Promise, ...]:
         """All traffic stays at the monolith; the catalog answers beside it, first with its bug."""
@@ -282,6 +280,31 @@ async def rest_of_the_shop(port: int) -> Promise:
     return Promise(text, kept and _member(orders, "order_id") == order != "-", told)
 
 
+async def one_login(port: int) -> Promise:
+    """The monolith's session opens a page of the new service, which knows no session: fig asks the monolith whose it
+    is, and vouches for him with a token of its own."""
+    text = "who is logged in at the monolith is known to the new service"
+    connection = Connection(port)
+    try:
+        cookies = [{}, *[await _login(connection, who) for who in (b"ada", b"grace")]]
+        read = await connection.ask("GET", STAFF_PAGE, cookies[2])
+        change = {**JSON, "If-Match": read.fields.get("etag", "")}
+        answers = [await connection.ask("PUT", STAFF_PAGE, change | cookie, b"{}") for cookie in cookies]
+    except NoAnswer as error:
+        return Promise(text, False, str(error))
+    finally:
+        connection.close()
+    found = [answer.status for answer in answers]
+    told = f"stranger {found[0]}, customer {found[1]}, staff {found[2]}"
+    return Promise(text, read.status == 200 and found == [401, 403, 200], told)
+
+
+async def _login(connection: Connection, who: bytes) -> dict[str, str]:
+    answer = await connection.ask("POST", "/login", FORM, b"email=%b%%40shop.example&password=%b-secret" % (who, who))
+    return {"Cookie": answer.fields.get("set-cookie", "").partition(";")[0]}
+
+
+STAFF_PAGE = "/v2/products/7"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}
 MUG = b'{"items":[{"product_id":7,"qty":1}],"card":"tok_ok","fulfilment":"pickup"}'

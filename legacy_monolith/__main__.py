@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import uvicorn
 
 from .app import create_app
 from .database import Database
+from .identity import Identities, rule_of
 from .seed import first_start
 from .shop import Shop
 
@@ -23,12 +26,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     args = arguments()
+    try:
+        rule = rule_of(os.environ, "SHOP")
+    except ValueError as why:
+        sys.stderr.write(f"{why}\n")
+        return 2
     database = Database(args.db)
     first_start(database)
     uvicorn.run(
-        create_app(Shop(database, time.time, lambda: secrets.token_hex(16))),
+        create_app(
+            Shop(database, time.time, lambda: secrets.token_hex(16)),
+            Identities(rule) if rule else None,
+            os.environ.get("SHOP_INTROSPECTION_TOKEN", ""),
+        ),
         host=args.host,
         port=args.port,
         loop="uvloop",
@@ -39,7 +51,8 @@ def main() -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

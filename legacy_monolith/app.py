@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import accounts
 from .checkout import Checkout
 from .export import Export
+from .identity import HEADER, Identities, NoKeys
+from .introspection import Introspection
 from .orders import Orders
 from .products import Products
 from .shop import Refused, Shop
@@ -57,6 +59,23 @@ class LegacyReplies:
             return False  # the page itself will meet the same trouble, and it has an error page to show
 
 
+class Vouched:
+    """Whom the gateway vouches for is told to `accounts.signed_in`. A token that is not good says nothing."""
+
+    def __init__(self, app: ASGIApp, identities: Identities) -> None:
+        self._app = app
+        self._identities = identities
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        values = Request(scope).headers.getlist(HEADER) if scope["type"] == "http" else []
+        if values:
+            with suppress(NoKeys):
+                identity = await self._identities.read(values)
+                if identity is not None:
+                    scope[accounts.SUBJECT] = identity.subject
+        await self._app(scope, receive, send)
+
+
 class Probes:
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
@@ -76,12 +95,15 @@ class Probes:
         return JSONResponse({"status": "ok"})
 
 
-def create_app(shop: Shop) -> ASGIApp:
+def create_app(shop: Shop, identities: Identities | None = None, introspection_token: str = "") -> ASGIApp:
+    """Without `identities` nobody is known but by session."""
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         shop.database.close()
 
     routes = [route for module in (*MODULES, Probes) for route in module(shop).routes()]
+    routes += Introspection(shop, introspection_token).routes()
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={Refused: refusal, 500: error_page})
-    return LegacyReplies(app, shop)
+    return LegacyReplies(app if identities is None else Vouched(app, identities), shop)

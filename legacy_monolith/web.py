@@ -11,6 +11,8 @@ from starlette.routing import Route
 
 Endpoint = Callable[[Request], Response] | Callable[[Request], Awaitable[Response]]
 
+FORWARDED = ("forwarded", "via", "x-forwarded-for")
+
 ERROR_PAGE = """<!DOCTYPE html>
 <html><head><title>Corner Shop</title></head>
 <body><h1>500 Internal Server Error</h1><p>Something went wrong at the Corner Shop. Please try again.</p></body></html>
@@ -28,6 +30,11 @@ def refusal(_request: Request, why: Exception) -> Response:
 
 def error_page(_request: Request, _why: Exception) -> Response:
     return HTMLResponse(ERROR_PAGE, status_code=500)
+
+
+def came_through_a_proxy(request: Request) -> bool:
+    """Then it came from outside, and for the outside there is no /internal."""
+    return any(name in request.headers for name in FORWARDED)
 
 
 def twins(path: str, endpoint: Endpoint, *methods: str) -> list[Route]:

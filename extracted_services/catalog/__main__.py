@@ -16,6 +16,7 @@ import uvicorn
 from .app import create_app
 from .backfill import keep_trying
 from .domain import Money, exact, rounding_bug
+from .identity import Identities, rule_of
 from .registration import Instance, Registration
 from .service import Catalog
 from .serving import ListedServer
@@ -93,6 +94,11 @@ def main() -> int:
     if bug not in BUGS:
         sys.stderr.write(f"CATALOG_BUG={bug}: unknown; leave it unset or use `rounding`\n")
         return 2
+    try:
+        rule = rule_of(os.environ, "CATALOG")
+    except ValueError as why:
+        sys.stderr.write(f"{why}\n")
+        return 2
     store = Store(args.db)
     catalog = Catalog(store, time.time, BUGS[bug])
     config = uvicorn.Config(
@@ -100,6 +106,7 @@ def main() -> int:
             catalog,
             fill=filler(args.backfill_from, store) if args.backfill_from else None,
             close=store.close,
+            identities=Identities(rule) if rule else None,
         ),
         host=args.host,
         port=args.port,

@@ -17,8 +17,10 @@ from starlette.routing import Route
 
 from . import acl
 from .domain import Invalid, Product
+from .identity import HEADER, Identities, NoKeys
 from .service import Catalog, NoSuchProduct, NotBackfilled, StaleVersion
 
+WRITE = "catalog:write"
 ETAG = re.compile(r'(?:W/)?"[^"]*"')
 
 
@@ -89,10 +91,11 @@ class Compatible:
 
 
 class Current:
-    """`/v2`: our own shape, with versions."""
+    """`/v2`: our own shape, with versions. With `identities` only whom the gateway vouches for may write."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, identities: Identities | None) -> None:
         self._catalog = catalog
+        self._identities = identities
 
     def routes(self) -> list[Route]:
         return [Route("/v2/products/{id}", self.read), Route("/v2/products/{id}", self.write, methods=["PUT"])]
@@ -103,6 +106,8 @@ class Current:
 
     async def write(self, request: Request) -> Response:
         """Fields that are left out keep their value. Without If-Match 428 (RFC 6585)."""
+        if self._identities is not None and (refused := await self._refusal(request, self._identities)):
+            return refused
         if "if-match" not in request.headers:
             return problem(428, "send If-Match with the ETag that you read")
         try:
@@ -115,6 +120,17 @@ class Current:
         product_id = acl.legacy_id(request.path_params["id"])
         product = await run_in_threadpool(self._catalog.change, product_id, wanted, change)
         return JSONResponse(representation(product), headers={"etag": etag(product.version)})
+
+    async def _refusal(self, request: Request, identities: Identities) -> Response | None:
+        identity = await identities.read(request.headers.getlist(HEADER))
+        if identity is None:
+            # To the client of the gateway it says what that one asks for; our header is not his to send.
+            return problem(
+                401, f"come through the gateway: {HEADER} is missing or not good", {"www-authenticate": "Bearer"}
+            )
+        if WRITE not in identity.scopes:
+            return problem(403, f"scope {WRITE} is needed")
+        return None
 
 
 class Probes:
@@ -146,14 +162,24 @@ async def stale(_request: Request, why: Exception) -> Response:
     return problem(412, str(why), {"etag": etag(why.current)})
 
 
+async def no_keys(_request: Request, why: Exception) -> Response:
+    return problem(503, str(why), {"retry-after": "5"})
+
+
 async def not_backfilled(_request: Request, why: Exception) -> Response:
     return problem(503, str(why), {"retry-after": "1"})
 
 
 def create_app(
-    catalog: Catalog, fill: Callable[[], Awaitable[None]] | None = None, close: Callable[[], None] = lambda: None
+    catalog: Catalog,
+    fill: Callable[[], Awaitable[None]] | None = None,
+    close: Callable[[], None] = lambda: None,
+    identities: Identities | None = None,
 ) -> Starlette:
-    """`fill` runs beside the server from its start; `close` is called once at its end."""
+    """`fill` runs beside the server from its start; `close` is called once at its end. Without `identities` whoever
+    reaches the service may write.
+    """
+    pages = (Compatible(catalog), Current(catalog, identities), Probes(catalog))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -168,12 +194,13 @@ def create_app(
             close()
 
     return Starlette(
-        routes=[route for pages in (Compatible, Current, Probes) for route in pages(catalog).routes()],
+        routes=[route for part in pages for route in part.routes()],
         lifespan=lifespan,
         exception_handlers={
             NoSuchProduct: not_found,
             Invalid: invalid,
             StaleVersion: stale,
             NotBackfilled: not_backfilled,
+            NoKeys: no_keys,
         },
     )

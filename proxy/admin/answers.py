@@ -9,7 +9,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Scope
 
-from proxy.admin.refusals import Unauthenticated
+from proxy.admin.refusals import TooManyFailures, Unauthenticated
 from proxy.errors import MethodNotAllowed, ProxyError
 
 REQUEST_ID = "fig.request_id"
@@ -34,6 +34,8 @@ def _extra(error: ProxyError) -> Mapping[str, str]:
         return {"Allow": ", ".join(error.allow)}
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": 'Bearer realm="fig"'}
+    if isinstance(error, TooManyFailures):
+        return {"Retry-After": str(error.retry_after_s)}
     return {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, get_args
@@ -25,6 +25,7 @@ from proxy.admin.openapi import openapi
 from proxy.admin.question import build_request
 from proxy.admin.refusals import InvalidConfiguration, NoChangesHere, NotFound, NotReady
 from proxy.admin.seam_view import Now, breaker_words, history_document, orphan_document, seam_document
+from proxy.admin.slowdown import Slowdown
 from proxy.admin.upstream_view import upstream_documents
 from proxy.admin.writes import author, expected_version, one_of, read_members
 from proxy.admission.trust import Trust
@@ -76,11 +77,13 @@ def create_admin(
     monotonic: Callable[[], float],
     version: str,
     rng: RandomBits | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Starlette:
     """The ASGI app of the admin port. `readiness` gives None when ready, else why not, in one word;
     `refusal` gives None while changes are taken, else where to go with them.
 
-    `clock` is epoch seconds, `monotonic` the clock that `seen` goes by; an empty `token` is no token.
+    `clock` is epoch seconds, `monotonic` the clock that `seen` goes by; an empty `token` is no token, and answers to
+    wrong ones wait by `sleep`.
     """
     bits = rng or random.SystemRandom()
     admin = _Admin(runtime, metrics, seen, rollback_files, feed, readiness, refusal, clock, monotonic, version)
@@ -91,6 +94,7 @@ def create_admin(
                 Guard,
                 token=token,
                 name_request=lambda candidate: request_id(candidate, True, int(clock() * 1000), bits).decode("ascii"),
+                slowdown=Slowdown(monotonic, sleep),
             )
         ],
         exception_handlers={ProxyError: _on_proxy_error, HTTPException: _on_http_error, Exception: _on_surprise},

@@ -19,6 +19,8 @@ def config_document(settings: Settings) -> dict[str, Any]:
     for name, key in settings.auth.api_keys.keys.items():
         if key.sha256:
             document["auth"]["api_keys"]["keys"][name]["sha256"] = MASK
+    if settings.auth.session is not None and settings.auth.session.token:
+        document["auth"]["session"]["token"] = MASK
     if (url := settings.rate_limits.redis_url) is not None:
         document["rate_limits"]["store"] = _without_password(url)
     for name, upstream in settings.upstreams.items():

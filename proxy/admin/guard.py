@@ -2,7 +2,8 @@
 
 without a token   peer, Host and Origin are loopback (a web page that rebinds its name to 127.0.0.1 is none of
                   these), and writes are JSON, which a foreign page cannot send without being asked (CORS)
-with a token      /healthz, /readyz and /metrics are free, all else wants `Authorization: Bearer TOKEN`
+with a token      /healthz, /readyz and /metrics are free, all else wants `Authorization: Bearer TOKEN`; wrong ones are
+                  answered ever more slowly
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.admin.answers import REQUEST_ID, refuse
 from proxy.admin.refusals import Forbidden, Unauthenticated, UnsupportedMediaType
+from proxy.admin.slowdown import Slowdown
 from proxy.errors import ProxyError
 
 FREE_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
@@ -29,10 +31,13 @@ _ORIGIN = re.compile(r"https?://(.+)", re.ASCII)
 class Guard:
     """ASGI middleware. `name_request(candidate)` gives a request its id; an empty `token` is no token."""
 
-    def __init__(self, app: ASGIApp, token: str, name_request: Callable[[bytes | None], str]) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str, name_request: Callable[[bytes | None], str], slowdown: Slowdown
+    ) -> None:
         self._app = app
         self._token = token.encode()
         self._name_request = name_request
+        self._slowdown = slowdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,20 +46,30 @@ class Guard:
         candidate = Headers(scope=scope).get("x-request-id")
         scope[REQUEST_ID] = self._name_request(None if candidate is None else candidate.encode("latin-1"))
         try:
-            self._check(scope)
+            await self._check(scope)
         except ProxyError as error:
             await refuse(scope, error)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
+    async def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         if not self._token:
             _check_local(scope, headers)
         elif scope["path"] not in FREE_PATHS:
-            _check_token(headers, self._token)
+            await self._check_token(scope, headers)
         if scope["method"] not in _SAFE_METHODS:
             _check_json(headers, required=not self._token)
+
+    async def _check_token(self, scope: Scope, headers: Headers) -> None:
+        """Where none is sent nothing was guessed, and nobody waits."""
+        given, peer = headers.getlist("authorization"), (scope.get("client") or ("",))[0]
+        if _is_right(given, self._token):
+            self._slowdown.succeeded(peer)
+            return
+        if given:
+            await self._slowdown.failed(peer)
+        raise Unauthenticated("Send `Authorization: Bearer TOKEN` with the value of admin.token.")
 
 
 def _check_local(scope: Scope, headers: Headers) -> None:
@@ -71,12 +86,10 @@ def _check_local(scope: Scope, headers: Headers) -> None:
             raise Forbidden(f"Origin must be absent or a loopback origin; {cure}.")
 
 
-def _check_token(headers: Headers, token: bytes) -> None:
-    given = headers.getlist("authorization")
+def _is_right(given: list[str], token: bytes) -> bool:
     scheme, _, credentials = given[0].partition(" ") if len(given) == 1 else ("", "", "")
     right = hmac.compare_digest(credentials.strip(" ").encode("latin-1"), token)
-    if scheme.lower() != "bearer" or not right:
-        raise Unauthenticated("Send `Authorization: Bearer TOKEN` with the value of admin.token.")
+    return right and scheme.lower() == "bearer"
 
 
 def _check_json(headers: Headers, *, required: bool) -> None:

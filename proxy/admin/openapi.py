@@ -179,7 +179,7 @@ def _write(summary: str, body: str, result: str, operation: str, *statuses: int,
 
 
 def _problems(*statuses: int) -> Schema:
-    return {str(status): _problem("Problem") for status in (401, 403, *statuses)}
+    return {str(status): _problem("Problem") for status in (401, 403, 429, *statuses)}
 
 
 def _problem(name: str) -> Schema:

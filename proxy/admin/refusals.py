@@ -19,6 +19,16 @@ class Unauthenticated(Rejected):
     status, cause, title = 401, "unauthenticated", "Unauthenticated"
 
 
+class TooManyFailures(Rejected):
+    """Wrong tokens beyond those whose answers wait (RFC 6585 4). `retry_after_s` is in whole seconds."""
+
+    status, cause, title = 429, "rate_limited", "Too many wrong tokens"
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
 class Forbidden(Rejected):
     """Without a token the admin port talks to this machine only."""
 

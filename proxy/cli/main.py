@@ -14,6 +14,7 @@ from proxy.cli.explain import explain
 from proxy.cli.get import get
 from proxy.cli.health import health
 from proxy.cli.history import history
+from proxy.cli.key import key
 from proxy.cli.options import DEFAULT_ADMIN, Common, Output, login_name
 from proxy.cli.reload import reload
 from proxy.cli.replay import replay
@@ -72,7 +73,7 @@ def fig(context: click.Context, admin: str, token: str, actor: str, reason: str,
 
 for command in (
     serve, validate, schema, explain, get, shift, rollback, resume, reset, breaker, history, diff, reload, compare,
-    replay, report, health, version,
+    replay, report, key, health, version,
 ):  # fmt: skip
     fig.add_command(command)
 

@@ -48,6 +48,28 @@ def test_the_secrets_of_a_registry_and_a_webhook_are_masked(tmp_path: Path) -> N
     assert without["upstreams"]["catalog"]["endpoints"]["token"] == ""
 
 
+def test_the_secrets_of_the_door_are_masked(tmp_path: Path) -> None:
+    digest = "0123456789abcdef" * 4
+    text = CONFIG + (
+        f"auth:\n  api_keys: {{keys: {{partner-a: {{sha256: '{digest}', scopes: ['catalog:read']}}}}}}\n"
+        "  session: {cookie: SHOPSESSID, upstream: monolith, token: '${ASK:-}'}\n"
+        "  identity: {subject: x-user-id, token: {issuer: 'https://fig.test', audience: shop}}\n"
+        "rate_limits: {store: 'redis://fig:${REDIS}@10.0.0.9:6379/0'}\n"
+    )
+    shown: Any = document(tmp_path, text, ASK="hush-hush-hush", REDIS="hushed")
+    assert "hush" not in str(shown)
+    assert digest not in str(shown)
+    assert shown["auth"]["api_keys"]["keys"]["partner-a"] == {
+        "sha256": "***",
+        "scopes": ["catalog:read"],
+        "rate_limit": [],
+    }
+    assert shown["auth"]["session"]["token"] == "***"
+    assert shown["rate_limits"]["store"] == "redis://fig:***@10.0.0.9:6379/0"
+    without: Any = document(tmp_path, text, REDIS="hushed")
+    assert without["auth"]["session"]["token"] == ""
+
+
 def test_credentials_of_shadow_calls_are_masked_but_for_their_names(tmp_path: Path) -> None:
     def credentials(written: str) -> Any:
         text = CONFIG.replace("    extracted: catalog\n", f"    extracted: catalog\n    shadow: {{{written}}}\n", 1)

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.admin.guard import is_loopback, is_loopback_authority
-from tests.support.admin import AdminPort
+from proxy.admin.openapi import openapi
+from proxy.admin.refusals import TooManyFailures
+from proxy.admin.slowdown import MOST_PEERS, MOST_WAITING, Slowdown
+from tests.support.admin import CONFIG, AdminPort
 
 TOKEN = {"Authorization": b"Bearer s3cret-token"}
 FREE = ["/healthz", "/readyz", "/metrics"]
@@ -165,6 +172,175 @@ def test_with_a_token_a_bodiless_write_needs_no_content_type_but_never_a_wrong_o
     path = "/api/seams/catalog/rollback"
     assert locked.call("POST", path, content=b"", headers=TOKEN).status_code == 200
     assert locked.call("POST", path, content=b"", headers={**TOKEN, "Content-Type": "text/plain"}).status_code == 415
+
+
+# --- wrong tokens are slowed -----------------------------------------------------------------------------------------
+
+WRONG = {"Authorization": b"Bearer wrong"}
+
+
+def fail(locked: AdminPort, times: int, peer: str = "10.0.0.1") -> None:
+    for _ in range(times):
+        assert locked.get("/api/seams", peer=peer, headers=WRONG).status_code == 401
+
+
+def test_after_five_wrong_tokens_each_answer_waits_twice_as_long(locked: AdminPort) -> None:
+    fail(locked, 5)
+    assert locked.slept == []
+    fail(locked, 6)
+    assert locked.slept == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+
+
+def test_another_address_is_not_slowed(locked: AdminPort) -> None:
+    fail(locked, 5)
+    fail(locked, 5, peer="10.0.0.2")
+    assert locked.slept == []
+
+
+def test_one_person_is_one_peer_in_ipv6_and_no_two_are(locked: AdminPort) -> None:
+    for number in range(6):
+        fail(locked, 1, peer=f"2001:db8:0:1::{number:x}")
+    assert locked.slept == [0.5]
+    fail(locked, 5, peer="2001:db8:0:2::1")
+    fail(locked, 4, peer="::ffff:10.0.0.1")
+    fail(locked, 1, peer="10.0.0.1")
+    assert locked.slept == [0.5]
+    fail(locked, 1, peer="::ffff:10.0.0.1")
+    assert locked.slept == [0.5, 0.5]
+
+
+def test_a_good_token_never_waits_and_clears_what_was(locked: AdminPort) -> None:
+    fail(locked, 8)
+    waited = len(locked.slept)
+    assert locked.get("/api/seams", peer="10.0.0.1", headers=TOKEN).status_code == 200
+    fail(locked, 5)
+    assert len(locked.slept) == waited
+
+
+def test_a_minute_without_a_failure_clears_too(locked: AdminPort) -> None:
+    fail(locked, 6)
+    locked.monotonic += 59.9
+    fail(locked, 1)
+    assert locked.slept == [0.5, 1.0]
+    locked.monotonic += 60
+    fail(locked, 5)
+    assert locked.slept == [0.5, 1.0]
+
+
+def test_where_no_token_is_sent_none_was_guessed(locked: AdminPort) -> None:
+    for _ in range(20):
+        assert locked.get("/api/seams").status_code == 401
+    assert locked.get("/healthz", headers=WRONG).status_code == 200
+    assert locked.slept == []
+
+
+def test_whatever_is_no_good_authorization_counts(locked: AdminPort) -> None:
+    line = ("Authorization", TOKEN["Authorization"])
+    for headers in ([line, line], {"Authorization": b"Basic s3cret-token"}, {"Authorization": b""}):
+        for _ in range(2):
+            locked.get("/api/seams", headers=headers)
+    assert locked.slept == [0.5]
+
+
+def test_beyond_the_bound_of_waiting_answers_they_are_refused_at_once() -> None:
+    ended: list[None] = []
+
+    async def run() -> None:
+        gate = asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            await gate.wait()
+
+        slowdown = Slowdown(lambda: 0.0, sleep)
+        for _ in range(5):
+            await slowdown.failed("10.0.0.1")
+        waiting = [asyncio.create_task(slowdown.failed("10.0.0.1")) for _ in range(MOST_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyFailures):
+            await slowdown.failed("10.0.0.1")
+        await slowdown.failed("10.0.0.2")  # its first: nobody waits
+        waiting[0].cancel()  # a client that hangs up gives its place back
+        await asyncio.wait({waiting[0]})
+        again = asyncio.create_task(slowdown.failed("10.0.0.1"))
+        await asyncio.sleep(0)
+        assert not again.done()
+        gate.set()
+        ended.extend(await asyncio.gather(*waiting[1:], again))
+
+    asyncio.run(run())
+    assert len(ended) == MOST_WAITING
+
+
+def test_a_refusal_beyond_the_bound_is_429_and_says_when(locked: AdminPort) -> None:
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(locked.app, client=("10.0.0.1", 50000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://fig.example") as client:
+            asking = (client.get("/api/seams", headers=WRONG) for _ in range(5 + MOST_WAITING + 3))
+            return await asyncio.gather(*asking)
+
+    refused = [answer for answer in locked.runner.run(ask()) if answer.status_code != 401]
+    assert [answer.status_code for answer in refused] == [429] * 3
+    assert refused[0].headers["retry-after"] == "4"
+    assert refused[0].json()["reason"] == "rate_limited"
+
+
+def test_of_a_crowd_of_addresses_the_least_recent_are_forgotten() -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def run() -> None:
+        slowdown = Slowdown(lambda: 0.0, sleep)
+        for _ in range(5):
+            await slowdown.failed("10.0.0.1")
+            await slowdown.failed("10.0.0.2")
+        for number in range(MOST_PEERS - 2):
+            await slowdown.failed(f"peer-{number}")
+        await slowdown.failed("10.0.0.1")  # still there
+        assert slept == [0.5]
+        await slowdown.failed("one more")  # pushes 10.0.0.2 out
+        await slowdown.failed("10.0.0.2")
+        assert slept == [0.5]
+
+    asyncio.run(run())
+
+
+# --- nothing secret in any answer ------------------------------------------------------------------------------------
+
+SECRET_HASH = "0123456789abcdef" * 4
+
+
+def secretive(text: str) -> str:
+    return (
+        text.replace(
+            "    extracted: catalog\n    rewrite",
+            "    extracted: catalog\n    shadow: {credentials: {x-api-key: hushed}}\n    rewrite",
+        )
+        + f"auth: {{api_keys: {{keys: {{partner-a: {{sha256: '{SECRET_HASH}'}}}}}}}}\n"
+        + "telemetry: {webhook: {url: 'https://chat.example/hooks/hushed'}}\n"
+    )
+
+
+def test_no_answer_holds_a_secret(tmp_path: Path) -> None:
+    port = AdminPort(tmp_path, secretive(CONFIG), token="s3cret-token")
+    try:
+        asked = [path.format(name="catalog") for path, item in openapi("1.2.3")["paths"].items() if "get" in item]
+        answers = [port.get(path, headers=headers) for path in asked for headers in ({}, WRONG, TOKEN)]
+        port.edit(lambda text: text.replace(SECRET_HASH, f"x{SECRET_HASH}") + "seems: {}\n")
+        answers.append(port.post("/api/reload", headers=TOKEN))
+        assert answers[-1].status_code == 422
+        port.edit(lambda text: text.replace(f"x{SECRET_HASH}", SECRET_HASH[::-1]).replace("seems: {}\n", ""))
+        answers.append(port.post("/api/reload", headers=TOKEN))
+        assert answers[-1].status_code == 200
+        question = {"method": "GET", "path": "/api/products/7", "headers": {"x-api-key": "k"}}
+        answers += [port.post("/api/explain", question, headers=TOKEN), port.get("/api/history", headers=TOKEN)]
+        for answer in answers:
+            told = answer.text + str(answer.headers)
+            assert not {word for word in ("s3cret-token", "hushed", SECRET_HASH, SECRET_HASH[::-1]) if word in told}
+        assert [event for event in map(str, port.events) if "hushed" in event or SECRET_HASH in event] == []
+    finally:
+        port.close()
 
 
 # --- every answer ----------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_every_verb_has_help(offline: Command, verb: str) -> None:
 
 def test_there_is_a_verb_for_everything_that_fig_can_do() -> None:
     verbs = "serve validate schema explain get shift rollback resume reset breaker history diff reload"
-    assert list(fig.commands) == [*verbs.split(), "compare", "replay", "report", "health", "version"]
+    assert list(fig.commands) == [*verbs.split(), "compare", "replay", "report", "key", "health", "version"]
 
 
 @given(st.integers(0, 10_000))
