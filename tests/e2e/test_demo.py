@@ -92,7 +92,8 @@ def test_a_seam_goes_there_and_back_and_every_promise_holds(ports: dict[str, int
     assert "✔ its breaker opened and closed by itself" in output
     assert "✔ comparing found the planted bug and named the field (body:$.price in" in output
     assert "✔ mended, nothing differs any more, and the evidence grows" in output
-    assert "all 13 promises held" in output
+    assert "(stranger 401, customer 403, staff 200)" in output
+    assert "all 14 promises held" in output
     assert not any(taken(port) for port in ports.values())
 
 
