@@ -20,6 +20,7 @@ from bench.measured import Measured
 from bench.origin import Origin
 from bench.process import find
 from bench.rounds import Run, say
+from bench.tokens import Issuer
 
 RESULTS = Path(__file__).parent / "results.md"
 _ALL = [peer.name for peer in peers.PEERS]
@@ -98,7 +99,8 @@ def _bench(stack: contextlib.ExitStack, folder: Path, proxy_core: int | None, se
     stack.callback(origin.stop)
     origin.wait()
     wrk = find_wrk()
-    return Bench(folder, origin, Wrk(wrk, folder) if wrk else None, proxy_core, seconds)
+    issuer = Issuer()
+    return Bench(folder, origin, issuer, Wrk(wrk, folder, issuer.tokens) if wrk else None, proxy_core, seconds)
 
 
 def _cases(pattern: str | None) -> list[Case]:

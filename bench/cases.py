@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench import cpu, idle, openloop
-from bench.load import GET_LARGE, GET_SMALL, PAYLOADS, Payload, Wrk, get_small_requests
+from bench.load import GET_LARGE, GET_ONE_TOKEN, GET_SMALL, GET_TOKENS, PAYLOADS, Payload, Wrk, get_small_requests
 from bench.origin import Origin
-from bench.peers import Direct, FigGuarded, FigManySeams, Httpx, Peer
+from bench.peers import Direct, Envoy, Fig, FigGuarded, FigManySeams, Httpx, Peer
+from bench.tokens import Issuer
 
 RATE_PER_S = 1000
 CONNECTIONS = (64, 512)
@@ -27,6 +28,7 @@ class Bench:
 
     folder: Path
     origin: Origin
+    issuer: Issuer
     wrk: Wrk | None
     proxy_core: int | None
     seconds: float
@@ -39,7 +41,7 @@ class Case(ABC):
     most_rounds: ClassVar[int] = 1_000_000
 
     def takes(self, peer: Peer) -> bool:
-        return not isinstance(peer, (FigManySeams, FigGuarded, Httpx))
+        return not peer.asks_token and not isinstance(peer, (FigManySeams, FigGuarded, Httpx))
 
     @abstractmethod
     def measure(self, peer: Peer, bench: Bench) -> Mapping[str, float]:
@@ -55,12 +57,12 @@ class Throughput(Case):
 
     def __init__(self, payload: Payload, connections: int) -> None:
         self.payload, self.connections = payload, connections
-        self.name = f"{payload.name}-c{connections}"
+        self.name = name_of(payload, connections)
 
     def takes(self, peer: Peer) -> bool:
         if isinstance(peer, Httpx):  # some hundred requests a second: the rest would measure its queue
             return self.name == SMALL_CASE
-        return self.name == SMALL_CASE or super().takes(peer)
+        return (self.name == SMALL_CASE and not peer.asks_token) or super().takes(peer)
 
     def measure(self, peer: Peer, bench: Bench) -> Mapping[str, float]:
         assert bench.wrk is not None
@@ -76,8 +78,20 @@ class Throughput(Case):
         return bench.seconds + 0.3
 
 
+def name_of(payload: Payload, connections: int = CONNECTIONS[0]) -> str:
+    return f"{payload.name}-c{connections}"
+
+
 def _used_s(peer: Peer) -> float:
     return 0.0 if peer.pid is None else cpu.used_s(peer.pid)
+
+
+class DoorThroughput(Throughput):
+    """The same with a token in every request, for whoever asks for one, and for fig and Envoy without a door: they pass
+    it on like any header, so the difference is the door's."""
+
+    def takes(self, peer: Peer) -> bool:
+        return peer.asks_token or type(peer) in (Fig, Envoy)
 
 
 class Latency(Case):
@@ -114,7 +128,7 @@ class IdleMemory(Case):
         fresh = type(peer)()
         with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
             try:
-                fresh.start(Path(folder), bench.origin, bench.proxy_core)
+                fresh.start(Path(folder), bench.origin, bench.issuer, bench.proxy_core)
                 assert fresh.pid is not None
                 found = idle.measure(fresh.port, fresh.pid, self.connections, _IDLE_TIMEOUT_S)
             finally:
@@ -125,7 +139,7 @@ class IdleMemory(Case):
         return 6 + self.connections / 2000
 
 
-SMALL_CASE = f"{GET_SMALL.name}-c{CONNECTIONS[0]}"
+SMALL_CASE = name_of(GET_SMALL)
 
 
 def all_cases(idle_connections: int) -> list[Case]:
@@ -133,4 +147,5 @@ def all_cases(idle_connections: int) -> list[Case]:
     few, many = CONNECTIONS
     loads = [Throughput(payload, few) for payload in PAYLOADS]
     loads += [Throughput(payload, many) for payload in PAYLOADS if payload is not GET_LARGE]
+    loads += [DoorThroughput(payload, few) for payload in (GET_ONE_TOKEN, GET_TOKENS)]
     return [*loads, Latency(), IdleMemory(idle_connections)]

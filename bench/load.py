@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.origin import SMALL, UPLOAD
 from bench.process import find
+from bench.tokens import USERS
 
-USERS = 1000
 WRK_MISSING = "wrk is not installed, so no throughput and no CPU time: apt-get install wrk"
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What one request asks for."""
+    """What one request asks for. `tokens`: how many different ones go with the requests in turn, 0 for none."""
 
     name: str
     path: str
     method: str = "GET"
     body_bytes: int = 0
+    tokens: int = 0
 
 
 GET_SMALL = Payload("get-311", SMALL)
@@ -31,6 +33,8 @@ PAYLOADS = (
     GET_LARGE,
     Payload("post-16k", UPLOAD, "POST", 16 * 1024),
 )
+GET_ONE_TOKEN = Payload("get-311-one-token", SMALL, tokens=1)
+GET_TOKENS = Payload(f"get-311-{USERS}-tokens", SMALL, tokens=USERS)
 
 
 def get_small_requests() -> list[bytes]:
@@ -56,9 +60,15 @@ local requests, at = {}, 0
 
 function init(args)
   local method, path, size, users = args[1], args[2], tonumber(args[3]), tonumber(args[4])
+  local tokens, wanted = {}, tonumber(args[5])
+  if wanted > 0 then
+    for token in io.lines(args[6]) do tokens[#tokens + 1] = token end
+  end
   local body = size > 0 and string.rep("x", size) or nil
   for user = 1, users do
-    requests[user] = wrk.format(method, path, {["Host"] = "bench.test", ["x-user-id"] = "user-" .. user}, body)
+    local headers = {["Host"] = "bench.test", ["x-user-id"] = "user-" .. user}
+    if wanted > 0 then headers["Authorization"] = "Bearer " .. tokens[(user - 1) % wanted + 1] end
+    requests[user] = wrk.format(method, path, headers, body)
   end
 end
 
@@ -76,18 +86,20 @@ end
 
 
 class Wrk:
-    """One thread. `folder` takes the script."""
+    """One thread. `folder` takes the script and the tokens."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, tokens: Sequence[str]) -> None:
         self._program = program
         self._script = folder / "wrk.lua"
         self._script.write_text(_SCRIPT)
+        self._tokens = folder / "tokens"
+        self._tokens.write_text("".join(f"{token}\n" for token in tokens))
 
     def run(self, url: str, payload: Payload, connections: int, seconds: int) -> Load:
         """Raises RuntimeError when wrk fails or does not end."""
         options = ("-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "30s", "-s", str(self._script))
-        args = (payload.method, payload.path, str(payload.body_bytes), str(USERS))
-        command = [self._program, *options, url, "--", *args]
+        args = (payload.method, payload.path, payload.body_bytes, USERS, payload.tokens, self._tokens)
+        command = [self._program, *options, url, "--", *map(str, args)]
         try:
             result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 30)
         except subprocess.TimeoutExpired as error:

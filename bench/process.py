@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import cpu
@@ -54,10 +54,10 @@ class Process:
     def pid(self) -> int:
         return self._child.pid
 
-    def wait_until_answers(self, port: int, path: str) -> None:
+    def wait_until_answers(self, port: int, path: str, headers: Mapping[str, str] | None = None) -> None:
         """Until GET answers 200. Raises RuntimeError with the process's own words when it does not come up."""
         deadline = time.monotonic() + _START_S
-        while not _answers(port, path):
+        while not _answers(port, path, headers or {}):
             if self._child.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self._child.returncode}: {self._last_words()}")
             if time.monotonic() > deadline:
@@ -86,10 +86,10 @@ def _python_path() -> list[str]:
     return [inherited, str(_ROOT)] if inherited else [str(_ROOT)]
 
 
-def _answers(port: int, path: str) -> bool:
+def _answers(port: int, path: str, headers: Mapping[str, str]) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        connection.request("GET", path, headers={"x-user-id": "ready"})
+        connection.request("GET", path, headers={"x-user-id": "ready", **headers})
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False

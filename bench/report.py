@@ -6,10 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bench.cases import RATE_PER_S, SMALL_CASE, Case, IdleMemory, Latency, Throughput
+from bench.cases import RATE_PER_S, SMALL_CASE, Case, DoorThroughput, IdleMemory, Latency, Throughput, name_of
+from bench.door import LIMIT_PER_S
+from bench.load import GET_ONE_TOKEN, GET_TOKENS
 from bench.measured import Measured
+from bench.tokens import ALGORITHM
+from proxy.admission.token_cache import LONGEST_S, MOST_ENTRIES
 
 FIG, MANY, GUARDED, DIRECT, NGINX, ENVOY = "fig", "fig-2000", "fig-guarded", "direct", "nginx", "envoy"
+FIG_DOOR, FIG_DOOR_REDIS, ENVOY_DOOR = "fig-door", "fig-door-redis", "envoy-door"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +89,20 @@ def _numbers(measured: Measured) -> str:
         ),
         _goal("CPU time per request, 2,000 seams over 20", seams, 1.05, most=True),
         _goal("CPU time per request, every guard on over plain", guards, 1.08, most=True),
+        *_door_goals("one token", name_of(GET_ONE_TOKEN), measured),
+        *_door_goals(f"{GET_TOKENS.tokens:,} tokens", name_of(GET_TOKENS), measured),
     ]
     table = _table(("fig's figure (311 B, 64 connections)", "measured", "to reach", ""), rows)
     return f"## Numbers to reach\n\n{table}"
+
+
+def _door_goals(tokens: str, case: str, measured: Measured) -> list[tuple[str, ...]]:
+    throughput = measured.ratio(case, "requests_per_s", FIG_DOOR, ENVOY_DOOR)
+    cpu = measured.ratio(case, "cpu_us", ENVOY_DOOR, FIG_DOOR)
+    return [
+        _goal(f"JWT + rate limit, {tokens}: throughput over Envoy's", throughput, 1.0),
+        _goal(f"JWT + rate limit, {tokens}: requests per CPU second over Envoy's", cpu, 1.0),
+    ]
 
 
 def _goal(name: str, value: float | None, bound: float, *, most: bool = False) -> tuple[str, ...]:
@@ -105,18 +121,54 @@ def _added_against(measured: Measured, value: str, peer: str) -> float | None:
 
 
 def _throughput(case: Throughput, measured: Measured) -> str:
-    rows = _throughput_rows(case.name, measured)
-    return f"## {case.name}\n\n{case.payload.method} {case.payload.path}, {case.connections} connections.\n\n{rows}"
+    head = f"## {case.name}\n\n{case.payload.method} {case.payload.path}, {case.connections} connections."
+    if isinstance(case, DoorThroughput):
+        rows = _throughput_rows(case.name, measured, FIG_DOOR)
+        return "\n\n".join((f"{head} {_door_intro(case)}", rows, _door_costs(case.name, measured)))
+    return f"{head}\n\n{_throughput_rows(case.name, measured)}"
 
 
-def _throughput_rows(case: str, measured: Measured) -> str:
+def _door_intro(case: DoorThroughput) -> str:
+    tokens = f"{case.payload.tokens:,} different tokens, one a user" if case.payload.tokens > 1 else "the same token"
+    return f"""Every request brings an {ALGORITHM} token ({tokens}).
+
+- {FIG_DOOR}: `auth` with the issuer's key set in a file, and `rate_limit` by `jwt.sub` in memory.
+- {FIG_DOOR_REDIS}: the same with `rate_limits.store: redis://…` and `on_error: deny`; the server is on the load
+  generator's core, and its CPU time is not counted.
+- {ENVOY_DOOR}: `jwt_authn` with local key set, issuer and audience, and `local_ratelimit` with one bucket for all.
+- The limit is {LIMIT_PER_S:,} a second, which nobody reaches: a refusal would be counted as failed.
+- Both keep {MOST_ENTRIES:,} verified tokens (Envoy by `jwt_cache_config`, where its default is 100), so the
+  signature of each is looked at when it comes first (fig: and again after {LONGEST_S:g} s). Both tell the client of the
+  limit in headers, and pass the token on.
+- {FIG} and {ENVOY} get the same requests without having a door."""
+
+
+def _door_costs(case: str, measured: Measured) -> str:
+    """What the door adds to the CPU time of a request."""
+    pairs = ((FIG_DOOR, FIG), (FIG_DOOR_REDIS, FIG), (ENVOY_DOOR, ENVOY))
+    rows = [
+        (
+            with_door,
+            _figure(measured.added(case, "cpu_us", with_door, without), "{:+.1f}"),
+            _figure(measured.ratio(case, "cpu_us", with_door, without)),
+            _figure(measured.ratio(case, "requests_per_s", with_door, without)),
+        )
+        for with_door, without in pairs
+    ]
+    return _table(
+        ("what the door costs", "CPU-µs/request", "CPU time with / without", "throughput with / without"), rows
+    )
+
+
+def _throughput_rows(case: str, measured: Measured, base: str = FIG) -> str:
+    """The ratios are those of `base`."""
     columns = (
         "peer",
         "CPU-µs/request",
         "requests/s",
         "core busy",
-        "fig's throughput / its",
-        "its CPU time / fig's",
+        f"{base}'s throughput / its",
+        f"its CPU time / {base}'s",
         "failed",
     )
     rows = [
@@ -125,8 +177,8 @@ def _throughput_rows(case: str, measured: Measured) -> str:
             _figure(measured.median(case, peer, "cpu_us"), "{:,.1f}"),
             _figure(measured.median(case, peer, "requests_per_s"), "{:,.0f}"),
             _figure(measured.median(case, peer, "core"), "{:.0%}"),
-            _figure(measured.ratio(case, "requests_per_s", FIG, peer)),
-            _figure(measured.ratio(case, "cpu_us", peer, FIG)),
+            _figure(measured.ratio(case, "requests_per_s", base, peer)),
+            _figure(measured.ratio(case, "cpu_us", peer, base)),
             f"{measured.total(case, peer, 'failed'):.0f}",
         )
         for peer in _sorted(measured.peers(case))
@@ -168,7 +220,19 @@ def _memory(case: IdleMemory, measured: Measured) -> str:
 
 
 def _sorted(peers: Iterable[str]) -> list[str]:
-    order = (DIRECT, FIG, MANY, GUARDED, NGINX, "haproxy", ENVOY, "httpx")
+    order = (
+        DIRECT,
+        FIG,
+        MANY,
+        GUARDED,
+        FIG_DOOR,
+        FIG_DOOR_REDIS,
+        NGINX,
+        "haproxy",
+        ENVOY,
+        ENVOY_DOOR,
+        "httpx",
+    )
     return sorted(peers, key=order.index)
 
 

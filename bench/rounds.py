@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench import split
 from bench.cases import Bench, Case, Throughput
-from bench.load import GET_SMALL, WRK_MISSING
+from bench.load import GET_ONE_TOKEN, GET_SMALL, WRK_MISSING
 from bench.measured import Measurement
 from bench.peers import Direct, Peer
 
@@ -40,18 +40,22 @@ class Run:
 
     def _brought_up(self, peer: Peer) -> bool:
         try:
-            peer.start(self.bench.folder, self.bench.origin, self.bench.proxy_core)
+            self._start(peer)
             if not isinstance(peer, Direct):
-                split.check(peer.name, peer.port)
+                split.check(peer.name, peer.port, peer.headers(self.bench.issuer))
             if peer.lingers:
                 peer.stop()
             elif self.bench.wrk is not None:
-                self.bench.wrk.run(peer.url, GET_SMALL, 64, _WARM_UP_S)
+                payload = GET_ONE_TOKEN if peer.asks_token else GET_SMALL
+                self.bench.wrk.run(peer.url, payload, 64, _WARM_UP_S)
         except RuntimeError as error:
             peer.stop()
             self._note(f"{peer.name} left out: {error}")
             return False
         return True
+
+    def _start(self, peer: Peer) -> None:
+        peer.start(self.bench.folder, self.bench.origin, self.bench.issuer, self.bench.proxy_core)
 
     def measure(self) -> None:
         """Interleaved: one case of all peers, then the next. The order of peers turns by one from round to round."""
@@ -66,7 +70,7 @@ class Run:
     def _measure(self, number: int, case: Case, peer: Peer) -> None:
         try:
             if peer.lingers:
-                peer.start(self.bench.folder, self.bench.origin, self.bench.proxy_core)
+                self._start(peer)
             values = case.measure(peer, self.bench)
         except (RuntimeError, OSError) as error:
             self._note(f"round {number + 1}, {case.name}, {peer.name}: {error}")
@@ -76,7 +80,7 @@ class Run:
                 peer.stop()
         self.measurements.append(Measurement(number, case.name, peer.name, values))
         figures = ", ".join(f"{name} {value:,.2f}" for name, value in values.items())
-        say(f"round {number + 1}/{self.rounds}  {case.name:14} {peer.name:9} {figures}")
+        say(f"round {number + 1}/{self.rounds}  {case.name:23} {peer.name:14} {figures}")
 
     def lasts_s(self) -> float:
         """Roughly."""

@@ -125,11 +125,14 @@ class Gateway:
                     self._answer_preflight(exchange, door.cors, responder)
                     return
                 verdicts: list[Verdict] = []
-                await self._limit(exchange, doors, door.by_client, verdicts)
+                if door.by_client:
+                    await self._limit(exchange, doors, door.by_client, verdicts)
                 if door.auth is not None:
                     await self._authenticate(exchange, doors, door.auth)
-                await self._limit(exchange, doors, door.by_principal, verdicts)
-                await self._limit_key(exchange, doors, verdicts)
+                if door.by_principal:
+                    await self._limit(exchange, doors, door.by_principal, verdicts)
+                if request.principal is not None and request.principal.api_key:
+                    await self._limit_key(exchange, doors, request.principal.api_key, verdicts)
             self._bound(exchange, body)
             decision = self._decide(exchange)
             if decision.shadow is not None:
@@ -273,8 +276,6 @@ class Gateway:
     async def _limit(self, exchange: Exchange, doors: Doors, keys: Sequence[LimitKey], verdicts: list[Verdict]) -> None:
         """All of these limits let it through together, or none of them is used up. `verdicts` are those so far. Raises
         RateLimited, and LimitsUnavailable where nobody can say."""
-        if not keys:
-            return
         verdict = doors.limiter.check(asked(exchange, keys), self._monotonic())
         if isinstance(verdict, asyncio.Future):
             exchange.waited = True
@@ -286,12 +287,9 @@ class Gateway:
         if not verdict.allowed:
             raise RateLimited("Too many requests: come back after Retry-After.", verdict.violated)
 
-    async def _limit_key(self, exchange: Exchange, doors: Doors, verdicts: list[Verdict]) -> None:
+    async def _limit_key(self, exchange: Exchange, doors: Doors, api_key: str, verdicts: list[Verdict]) -> None:
         """An API key's own limits, by themselves: in a Redis cluster they may live elsewhere."""
-        principal = exchange.request.principal
-        if principal is None or not principal.api_key:
-            return
-        own = doors.key_limits.get(principal.api_key)
+        own = doors.key_limits.get(api_key)
         if own is not None:
             exchange.extra = [*exchange.extra, (b"RateLimit-Policy", own.policy)]
             await self._limit(exchange, doors, own.keys, verdicts)

@@ -29,14 +29,20 @@ class Issuer:
     keys: Keys
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class Verdict:
     """`principal` None: nobody known. `refusal` says why the request may not come in; with `enforced` False it is what
     would have been said, and the request goes on."""
 
     principal: Principal | None
-    refusal: Refusal | None = None
-    enforced: bool = True
+    refusal: Refusal | None
+    enforced: bool
+
+    # Written out, as in messages.py.
+    def __init__(self, principal: Principal | None, refusal: Refusal | None = None, enforced: bool = True) -> None:
+        self.principal = principal
+        self.refusal = refusal
+        self.enforced = enforced
 
     @property
     def refused(self) -> bool:

@@ -15,6 +15,9 @@ from proxy.admission.rate_limit import Asked, Limit
 from proxy.messages import Principal, RequestHead
 from proxy.routing.split import Selector
 
+_MOST_REMEMBERED = 1024  # for each limit
+_LONGEST_REMEMBERED = 128  # a hostile client sends long ones
+
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4-mapped (RFC 4291 2.5.5.2)
 
 
@@ -28,6 +31,7 @@ class LimitKey:
         self.limit = limit
         self._readers = tuple((selector, selector.text.encode()) for selector in by)
         self._everybody = everybody
+        self._remembered: dict[bytes, str] = {}
         self._prefix = f"{{fig:{limit.scope}}}:{limit.name}:"
         # Whom a credential names is known after authentication only.
         self.after_auth = any(
@@ -49,11 +53,22 @@ class LimitKey:
         for selector, text in self._readers:
             value = _verified(selector.text, principal) or selector.read(request, params, client_ip)
             if value and text != b"client_ip":
-                return blake2b(b"%b\0%b" % (text, value), digest_size=16).hexdigest()
+                return self._hashed(b"%b\0%b" % (text, value))
             if value:
                 break
         # Of another kind than all others: nobody can call himself like an address, and use up its limit.
-        return blake2b(b"\0" + address_key(client_ip), digest_size=16).hexdigest()
+        return self._hashed(b"\0" + address_key(client_ip))
+
+    def _hashed(self, value: bytes) -> str:
+        """Answers are remembered: clients come again."""
+        known = self._remembered.get(value)
+        if known is None:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            known = blake2b(value, digest_size=16).hexdigest()
+            if len(value) <= _LONGEST_REMEMBERED:
+                self._remembered[value] = known
+        return known
 
 
 def address_key(client_ip: str) -> bytes:

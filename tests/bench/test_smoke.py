@@ -14,14 +14,20 @@ from bench.origin import Origin, small_body
 from bench.peers import Direct, Fig, Httpx, Peer, named
 from bench.report import Setting, quick, render
 from bench.rounds import Run
+from bench.tokens import Issuer
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    return Issuer()
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path, issuer: Issuer) -> Iterator[Bench]:
     origin = Origin(tmp_path, core=None, own=True)
     try:
         origin.wait()
-        yield Bench(tmp_path, origin, wrk=None, proxy_core=None, seconds=0.3)
+        yield Bench(tmp_path, origin, issuer, wrk=None, proxy_core=None, seconds=0.3)
     finally:
         origin.stop()
 
@@ -30,7 +36,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def fig(bench: Bench) -> Iterator[Peer]:
     peer = Fig()
     try:
-        peer.start(bench.folder, bench.origin, core=None)
+        peer.start(bench.folder, bench.origin, bench.issuer, core=None)
         yield peer
     finally:
         peer.stop()
@@ -68,7 +74,7 @@ def test_a_peer_that_works_on_after_its_load_is_ended_with_it(bench: Bench) -> N
 
 
 def test_every_scheduled_request_through_fig_is_answered_and_users_are_split(bench: Bench, fig: Peer) -> None:
-    split.check(fig.name, fig.port)
+    split.check(fig.name, fig.port, {})
     found = openloop.measure(fig.port, get_small_requests(), Pace(200, 0.3, 4))
     assert len(found.seconds) == 60
     assert found.unanswered == 0
@@ -84,7 +90,7 @@ def test_memory_of_idle_connections_is_taken_from_the_process_tree(fig: Peer) ->
 
 def test_a_peer_that_does_not_split_is_found_out(bench: Bench) -> None:
     with pytest.raises(RuntimeError, match="legacy-only sends 0%"):
-        split.check("legacy-only", bench.origin.legacy)
+        split.check("legacy-only", bench.origin.legacy, {})
 
 
 def test_a_peer_that_does_not_come_up_is_a_note_with_its_own_words(bench: Bench) -> None:
