@@ -98,6 +98,12 @@ class Exchange:
         return f"{self.scheme}://".encode("ascii") + self.request.host
 
     @property
+    def authority(self) -> bytes:
+        """The host, and port, that the client asked for. A trusted proxy may have asked fig for another one."""
+        forwarded = self.request.fields.get(b"x-forwarded-host", b"").partition(b",")[0].strip()
+        return forwarded if forwarded and self.peer_trusted else self.request.host
+
+    @property
     def seam(self) -> str | None:
         """Whose request it is: known from the route on, so also of one that is refused before a side is decided."""
         if self.decision is not None:

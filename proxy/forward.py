@@ -231,8 +231,8 @@ class Forwarder:
     def _check_again(self, decision: Decision, call: Call) -> None:
         """What waited goes neither to an extracted side that was rolled back meanwhile, nor past an opened breaker."""
         if decision.side == "extracted":
-            state = self._runtime.snapshot.states.get(decision.seam)
-            if state is not None and state.record.latch is not None:
+            record = self._runtime.records.get(decision.seam)  # a reload may have removed the seam since
+            if record is not None and record.latch is not None:
                 raise RolledBack
         breaker = call.breaker
         if breaker is not None and not breaker.stands_by(call.epoch):

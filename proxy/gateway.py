@@ -13,7 +13,7 @@ from math import ceil
 import orjson
 
 from proxy.admission.auth_rules import AuthRule
-from proxy.admission.cors import CorsPolicy
+from proxy.admission.cors import CorsPolicy, preflighted
 from proxy.admission.door import Door
 from proxy.admission.doors import Doors, asked
 from proxy.admission.limit_headers import limit_fields
@@ -41,7 +41,7 @@ from proxy.messages import Headers, RequestHead
 from proxy.routing.decide import Decision, decide
 from proxy.routing.path import split_target
 from proxy.routing.split import BUCKETS
-from proxy.routing.table import resolve
+from proxy.routing.table import Match, resolve
 from proxy.runtime import Runtime
 from proxy.shadow.job import Watch
 from proxy.shadow.mirror import Mirror
@@ -114,7 +114,7 @@ class Gateway:
                 return
             if request.target == doors.identity.public_path and self._answers_keys(exchange, doors, responder):
                 return
-            self._route(exchange)
+            self._route(exchange, doors)
             if doors.identity.names:
                 doors.identity.strip(request)
                 body.unwanted = doors.identity.names
@@ -219,12 +219,15 @@ class Gateway:
         request.headers = [counted if line[0].lower() == b"max-forwards" else line for line in request.headers]
         return False
 
-    def _route(self, exchange: Exchange) -> None:
+    def _route(self, exchange: Exchange, doors: Doors) -> None:
         """Canonical path → route, or 404 (405 where there is no `default`)."""
         request, snapshot = exchange.request, exchange.snapshot
         match = None
         if request.target != b"*":  # OPTIONS * asks about the server, not a resource (RFC 9112 3.2.4)
-            match = resolve(snapshot.table, request.method, request.host, request.target, request.fields)
+            if request.method == "OPTIONS":
+                match = _preflight_route(snapshot, doors, request)
+            if match is None:
+                match = resolve(snapshot.table, request.method, request.host, request.target, request.fields)
         if match is None:
             if snapshot.fallthrough is None:
                 raise _no_route(snapshot, request)
@@ -249,6 +252,9 @@ class Gateway:
             exchange.extra = door.cors.answer_fields(exchange.request)
         if door.access is not None and not door.access.admits(exchange.client_ip):
             raise Forbidden("Requests from this address are not accepted here.")
+        upgraded = exchange.request.upgrade and door.cors
+        if upgraded and not upgraded.admits_upgrade(exchange.request, exchange.authority):
+            raise Forbidden("Pages of this origin may not open a WebSocket here.")
         if door.policy:
             exchange.extra = [*exchange.extra, (b"RateLimit-Policy", door.policy)]
 
@@ -307,8 +313,8 @@ class Gateway:
             raise _refused(verdict.refusal)
         principal = request.principal = verdict.principal
         doors.identity.verified(request)
-        if rule.api_keys and doors.api_key_field in request.fields:  # it is fig's, and nobody else is to learn it
-            request.headers = [line for line in request.headers if line[0].lower() != doors.api_key_field]
+        if rule.api_keys:  # it is fig's, and nobody else is to learn it
+            _strip(request, doors.api_key_field)
         if principal is not None:
             exchange.identity = doors.identity.lines(principal)
             exchange.ends_s = principal.expires_s if rule.mode == "enforce" else None
@@ -322,15 +328,18 @@ class Gateway:
             state = snapshot.states[route.seam]
             plan = (self._latched(state) if exchange.waited else state).plan
             decision = decide(plan, route, exchange.request, exchange.params or {}, exchange.client_ip, self._draw)
+            if state.config.force is not None:  # between the client and fig alone, whether it was obeyed or not
+                _strip(exchange.request, state.config.force.header.lower().encode())
         exchange.decision = decision
         return decision
 
     def _latched(self, state: SeamState) -> SeamState:
-        """The seam as this request sees it; a rollback that came while it waited counts."""
-        current = self.runtime.snapshot.states.get(state.name)
-        if current is None or current.record.latch is None or state.record.latch is not None:
+        """The seam as this request sees it; a rollback that came while it waited counts, also where a reload has
+        removed the seam since."""
+        current = self.runtime.records.get(state.name)
+        if current is None or current.latch is None or state.record.latch is not None:
             return state
-        return seam_state(state.name, state.config, replace(state.record, latch=current.record.latch))
+        return seam_state(state.name, state.config, replace(state.record, latch=current.latch))
 
     def _draw(self) -> int:
         return int(self._rng.random() * BUCKETS)  # a tenth of what randrange takes
@@ -387,6 +396,12 @@ class Gateway:
             )
 
 
+def _strip(request: RequestHead, name: bytes) -> None:
+    """Upstreams do not get the client's lines of this lower-case name."""
+    if name in request.fields:
+        request.headers = [line for line in request.headers if line[0].lower() != name]
+
+
 def _refused(refusal: Refusal) -> ProxyError:
     if refusal.status == 401:
         return Unauthenticated(refusal.detail, refusal.challenge)
@@ -407,6 +422,16 @@ def _answer(error: ProxyError, identity: bytes, responder: Responder, *extra: tu
         headers.append((b"Allow", ", ".join(error.allow).encode("ascii")))
     text = orjson.dumps(error.problem(identity.decode("ascii")))
     responder.start(error.status, PHRASES.get(error.status, b"Error"), headers, len(text), text, last=True)
+
+
+def _preflight_route(snapshot: Snapshot, doors: Doors, request: RequestHead) -> Match | None:
+    """The route that a preflight asks about, where fig answers for it."""
+    method = preflighted(request)
+    if method is None:
+        return None
+    match = resolve(snapshot.table, method, request.host, request.target, request.fields)
+    door = None if match is None else doors.of(match.route)
+    return None if door is None or door.cors is None else match
 
 
 def _no_route(snapshot: Snapshot, request: RequestHead) -> ProxyError:

@@ -14,6 +14,16 @@ from proxy.messages import Headers, RequestHead
 PREFIX = b"access-control-"
 
 
+def preflighted(request: RequestHead) -> str | None:
+    """The method that a preflight asks for; None where the request is none. It goes by the route of that method: one
+    that takes GET alone has no OPTIONS of its own."""
+    fields = request.fields
+    if request.method != "OPTIONS" or b"origin" not in fields:
+        return None
+    asked = fields.get(b"access-control-request-method")
+    return None if asked is None else asked.decode("latin-1")
+
+
 @dataclass(frozen=True, slots=True)
 class CorsPolicy:
     """Values as in the configuration; `*` alone is everything, except where `credentials` may go along."""
@@ -27,8 +37,16 @@ class CorsPolicy:
 
     def is_preflight(self, request: RequestHead) -> bool:
         """A preflight asks before the request itself, and never carries a credential."""
-        fields = request.fields
-        return request.method == "OPTIONS" and b"origin" in fields and b"access-control-request-method" in fields
+        return preflighted(request) is not None
+
+    def admits_upgrade(self, request: RequestHead, authority: bytes) -> bool:
+        """Whether a page of this origin may open a WebSocket: no browser asks before that, and none keeps its answers
+        from a page, so here it is fig that refuses (RFC 6455 10.2). `authority` is what clients call this server; its
+        own pages may, and so may who says no origin, for that is no page."""
+        origin = request.fields.get(b"origin")
+        if request.upgrade != b"websocket" or origin is None or self._everybody or origin in self.origins:
+            return True
+        return origin.partition(b"://")[2].lower() == authority.lower()
 
     def preflight_fields(self, request: RequestHead) -> Headers:
         """Of the answer to a preflight, which is 204. Vary keeps a cache from giving one origin another's answer."""
@@ -64,12 +82,10 @@ class CorsPolicy:
     def _origin_fields(self, request: RequestHead) -> Headers:
         """Empty for an origin that may not. `null` is an origin that any sandboxed page can have: it is never
         listed."""
-        origin = request.fields.get(b"origin")
-        if origin is None:
-            return []
-        if self._everybody:
+        if self._everybody:  # also who says no origin: a cache may give that answer to a page later
             return [(b"Access-Control-Allow-Origin", b"*")]
-        if origin not in self.origins:
+        origin = request.fields.get(b"origin")
+        if origin is None or origin not in self.origins:
             return []
         lines: Headers = [(b"Access-Control-Allow-Origin", origin)]
         if self.credentials:

@@ -7,10 +7,10 @@ adopt(doors)                   they are in force: what is new begins to work, wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from proxy.admission.auth import Authenticator, Issuer
 from proxy.admission.auth_rules import ApiKeyRule, IssuerRule
@@ -27,6 +27,8 @@ from proxy.config import model
 from proxy.config.model import IdentityToken, RateLimits, Session, Settings
 from proxy.errors import ConfigError, Problem
 from proxy.routing.split import Selector, compile_selector
+
+_RETIRING_S = 10.0  # longer than most wait at a door
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class DoorMaker:
         self._made: tuple[Doors, _Parts] | None = None
         self._tasks: dict[RemoteKeys, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
         self._private_key = new_key()
 
     def making(self, settings: Settings) -> Generator[None, None, Doors]:
@@ -102,7 +105,7 @@ class DoorMaker:
                 fresh.redis.outcomes = self.outcomes
                 fresh.redis.start()
             if old.redis is not None:
-                self._end(old.redis.close())
+                self._retire(old.redis)
         self._memory.retain(doors.limits())
 
     @property
@@ -120,13 +123,21 @@ class DoorMaker:
     async def close(self) -> None:
         for task in self._tasks.values():
             task.cancel()
+        self._closed.set()
         if self._parts.redis is not None:
             await self._parts.redis.close()
         if self._ending:
             await asyncio.wait(self._ending)
 
-    def _end(self, closing: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(closing)
+    def _retire(self, redis: RedisLimiter) -> None:
+        """Who has come in by the old doors may still wait for a key or a session, and then asks it."""
+
+        async def retiring() -> None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), _RETIRING_S)
+            await redis.close()
+
+        task = asyncio.create_task(retiring())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 

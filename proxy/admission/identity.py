@@ -1,12 +1,16 @@
 """What an upstream is told of who comes: the headers of `auth.identity`. A client's own lines of these names never
-pass, on no leg and on no route, so an upstream may believe them. (Of their spellings with an underscore, which some
-servers cannot tell from these, see `wire.headers`.)"""
+pass, on no leg and on no route, so an upstream may believe them. Nor do spellings that some servers cannot tell from
+these: other signs in the place of a dash."""
 
 from __future__ import annotations
+
+import re
 
 from proxy.admission.identity_token import IdentityMint
 from proxy.config.model import Identity
 from proxy.messages import Headers, Principal, RequestHead
+
+_ODD = re.compile(rb"[^0-9a-z]")
 
 
 class IdentityHeaders:
@@ -14,6 +18,8 @@ class IdentityHeaders:
 
     def __init__(self, identity: Identity, mint: IdentityMint | None) -> None:
         self.names = frozenset(name.lower().encode() for name in identity.headers)
+        # `X.User.Id` is `HTTP_X_USER_ID` too, where a server makes a variable of each field.
+        self._alike = re.compile(b"|".join(_ODD.sub(rb"[^0-9a-z\n]", name) for name in self.names))
         self.mint = mint
         self.public_path = b""
         self._subject = (identity.subject or "").encode()
@@ -25,9 +31,9 @@ class IdentityHeaders:
 
     def strip(self, request: RequestHead) -> None:
         """From here on the client's own lines go nowhere; selectors of routes without `auth` still read them."""
-        names = self.names
-        if not names.isdisjoint(request.fields):
-            request.headers = [line for line in request.headers if line[0].lower() not in names]
+        alike = self._alike
+        if self.names and alike.search(b"\n".join(request.fields)):
+            request.headers = [line for line in request.headers if not alike.fullmatch(line[0].lower())]
 
     def verified(self, request: RequestHead) -> None:
         """What selectors read from now on is what was verified, or nothing: not what the client wrote."""

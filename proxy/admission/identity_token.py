@@ -1,7 +1,7 @@
 """The identity bridge: the gateway's own short-lived token for its upstreams, so that they trust one issuer whoever
 vouched for the client (a JWT of RFC 9068's kind, signed ES256). Opens no connection; knows no request.
 
-An upstream never sees the credential that came in, so it can neither leak it nor use it elsewhere. Minting takes about
+Minting takes about
 40 µs, and the token of one principal is used again until half of its life is over.
 """
 

@@ -21,6 +21,7 @@ Guard = tuple[AuthRule | None, Access | None]
 """What keeps out who does not belong. At least one of the two is there."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_HAS_NO_CASE = re.compile(rb"(?:\\d|\[0-9\]|[0-9+*?{},|().])*")  # surely; of other patterns nothing is said
 
 
 class PatternError(ValueError):
@@ -125,7 +126,7 @@ def without_case(route: CompiledRoute) -> CompiledRoute:
         replace(segment, text=folded(segment.text)) if segment.kind is Kind.LITERAL else segment
         for segment in route.segments
     )
-    if segments == route.segments and not route.params:
+    if segments == route.segments and all(_HAS_NO_CASE.fullmatch(text.pattern) for _, _, text in route.params):
         return route
     params = tuple((at, name, re.compile(text.pattern, re.IGNORECASE)) for at, name, text in route.params)
     return replace(route, segments=segments, params=params)

@@ -68,6 +68,12 @@ def unescaped_once(path: bytes) -> bytes:
     return _ESCAPED_TWICE.sub(rb"%\1", path)
 
 
+def without_authority(path: bytes) -> bytes:
+    """As one gets a path from a library that takes the whole target for a relative reference (RFC 3986 4.2): in
+    `//a/b` it takes `a` for a host."""
+    return b"/" + path[2:].partition(b"/")[2]
+
+
 def _combinations(path: bytes) -> tuple[bytes, ...]:
     found = {path: None}
     for step in _STEPS:

@@ -36,7 +36,7 @@ from proxy.routing.match import (
     parse_pattern,
     without_case,
 )
-from proxy.routing.path import canonical, folded, readings, split_target, unescaped_once
+from proxy.routing.path import canonical, folded, readings, split_target, unescaped_once, without_authority
 
 Finding = tuple[str, str, str]
 
@@ -105,7 +105,8 @@ class RouteTable:
     """Immutable. Time of a match depends on the depth of the path, not on the number of routes.
 
     `caseless` has the same routes for folded paths; None where no route is guarded. `spelled` says that all literals
-    are folded already, so that a folded path as it was sent needs no second look.
+    are folded already, and no guard hangs on the letter case of `params`, so that a folded path as it was sent needs no
+    second look.
     """
 
     __slots__ = ("_caseless", "_depth", "_root", "_spelled")
@@ -159,7 +160,7 @@ class RouteTable:
         fields: Mapping[bytes, bytes],
     ) -> bool:
         """Whether a server would take a path with these readings to a route with a guard, and another one than `guard`,
-        that looks at no letter case or decodes twice."""
+        that looks at no letter case, decodes twice, or takes what stands behind `//` for a host."""
         if self._caseless is None:
             return False
         path = found[0]
@@ -168,6 +169,9 @@ class RouteTable:
         others = [plain for reading in found if (plain := folded(reading)) != reading or not self._spelled]
         if b"%25" in path:
             others += map(folded, readings(unescaped_once(path)))
+        for reading in found:
+            if reading[:2] == b"//":
+                others += map(folded, readings(without_authority(reading)))
         for other in others:
             match = self._caseless.match(method, host, other, query, fields)
             if match is not None and match.route.guard is not None and match.route.guard != guard:
@@ -206,7 +210,8 @@ class RouteTableBuilder:
             self._caseless.add(caseless)
             self._depth = max(self._depth, len(route.segments))
             self._guarded = self._guarded or route.guard is not None
-            self._spelled = self._spelled and caseless.segments == route.segments
+            same = caseless is route or (route.guard is None and caseless.segments == route.segments)
+            self._spelled = self._spelled and same
 
     def build(self) -> RouteTable:
         """The table of everything added. The builder starts anew, so the table stays as it is."""

@@ -67,11 +67,11 @@ def test_whoever_may_not_is_told_nothing(origin: bytes, method: bytes) -> None:
 
 def test_everybody_is_a_star_and_needs_no_vary() -> None:
     policy = _policy(b"*", methods=("*",), exposed=("x-total-count",))
-    assert policy.answer_fields(_request(origin=b"https://any.example")) == [
-        (b"Access-Control-Allow-Origin", b"*"),
-        (b"Access-Control-Expose-Headers", b"x-total-count"),
-    ]
-    assert policy.answer_fields(_request()) == []
+    for request in (_request(origin=b"https://any.example"), _request()):  # the second may be cached, and reused
+        assert policy.answer_fields(request) == [
+            (b"Access-Control-Allow-Origin", b"*"),
+            (b"Access-Control-Expose-Headers", b"x-total-count"),
+        ]
     assert _preflight(policy, b"null", b"DELETE")[b"Access-Control-Allow-Origin"] == b"*"
 
 
@@ -83,3 +83,26 @@ def test_an_answer_varies_by_origin_also_where_none_was_sent() -> None:
         (b"Vary", b"Origin"),
         (b"Access-Control-Allow-Origin", SHOP),
     ]
+
+
+@pytest.mark.parametrize(
+    ("origin", "may"),
+    [
+        (SHOP, True),
+        (b"https://api.example", True),  # its own pages
+        (b"http://API.example", True),  # TLS may end in front of fig
+        (b"https://api.example:444", False),
+        (b"https://evil.example", False),
+        (b"https://api.example.evil.example", False),
+        (b"null", False),
+        (b"", False),
+    ],
+)
+def test_pages_of_other_origins_open_no_websocket(origin: bytes, may: bool) -> None:
+    request = _request(origin=origin)
+    assert _policy().admits_upgrade(request, b"api.example")  # the browser sees to all but upgrades
+    request.upgrade = b"websocket"
+    assert _policy().admits_upgrade(request, b"api.example") == may
+    assert _policy(b"*").admits_upgrade(request, b"api.example")
+    del request.fields[b"origin"]
+    assert _policy().admits_upgrade(request, b"api.example")  # no page

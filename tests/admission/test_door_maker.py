@@ -18,11 +18,12 @@ from proxy.admission.doors import Doors
 from proxy.admission.jwks import RemoteKeys
 from proxy.admission.limiter_memory import MemoryLimiter
 from proxy.admission.limiter_redis import RedisLimiter
-from proxy.admission.rate_limit import Limit
+from proxy.admission.rate_limit import Asked, Limit, Verdict
 from proxy.admission.session import SessionRule, Sessions
 from proxy.config.model import RateLimits, Session, Settings
 from proxy.errors import ConfigError
 from proxy.snapshot import at_once
+from tests.support.redis_server import RedisServer
 from tests.support.tokens import Keyring
 
 URL = "https://id.example/jwks"
@@ -33,6 +34,7 @@ class Workshop:
 
     def __init__(self) -> None:
         self.made: list[str] = []
+        self.redis_url = "redis://127.0.0.1:1/0"
         self.maker = DoorMaker(Makers(self._keys, self._redis, self._sessions, lambda: 1000.0))
 
     def doors(self, **settings: Any) -> Doors:
@@ -46,7 +48,7 @@ class Workshop:
     def _redis(self, limits: RateLimits, local: MemoryLimiter) -> RedisLimiter:
         self.made.append("redis")
         return RedisLimiter(
-            "redis://127.0.0.1:1/0",
+            self.redis_url,
             timeout_s=limits.timeout_s,
             on_error=limits.on_error,
             local=local,
@@ -160,6 +162,35 @@ def test_redis_is_made_anew_only_where_its_settings_change_and_keeps_the_counts(
         assert sum(maker.outcomes.values()) <= 1
 
     told(story)
+
+
+def test_who_came_in_by_the_old_doors_is_asked_about_at_the_old_redis(tmp_path: Path) -> None:
+    redis = {"store": "redis://127.0.0.1:1/0", "on_error": "deny", "timeout_s": 2.0}
+    asked = [(Limit("l", 5, 60, 5), "{a}:k")]
+
+    async def story(workshop: Workshop) -> None:
+        maker, workshop.redis_url = workshop.maker, server.url
+        old = workshop.doors(rate_limits=redis)
+        maker.adopt(old)
+        assert (await _verdict(old, asked)).allowed
+        maker.adopt(workshop.doors(rate_limits={**redis, "timeout_s": 3.0}))
+        await asyncio.sleep(0.05)
+        late = await _verdict(old, asked)  # it has waited for a key meanwhile
+        assert (late.allowed, late.unavailable, late.results[0].remaining) == (True, False, 3)
+        maker.adopt(workshop.doors())
+        await maker.close()
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("fig-redis")]
+
+    server = RedisServer(tmp_path)
+    try:
+        told(story)
+    finally:
+        server.kill()
+
+
+async def _verdict(doors: Doors, asked: list[Asked]) -> Verdict:
+    verdict = doors.limiter.check(asked, 0.0)
+    return await verdict if isinstance(verdict, asyncio.Future) else verdict
 
 
 def test_the_signing_key_outlives_a_change_of_everything_else() -> None:

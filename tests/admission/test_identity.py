@@ -24,6 +24,14 @@ def test_a_clients_own_lines_are_gone_and_selectors_still_read_them() -> None:
     assert head.fields[b"x-user-id"] == b"7"
 
 
+def test_nor_do_spellings_pass_that_read_as_one_of_them_where_fields_become_variables() -> None:
+    twins = (b"X.User.Id", b"x!user-id", b"X'User|ID", b"x-user~scopes", b"X_User_Id")
+    others = (b"x-user-ids", b"ax.user.id", b"xuserid", b"x-user")
+    head = _head(*((name, b"root") for name in twins + others))
+    IdentityHeaders(IDENTITY, None).strip(head)
+    assert [name for name, _ in head.headers] == list(others)
+
+
 def test_after_authentication_selectors_read_what_was_verified() -> None:
     head = _head((b"x-user-id", b"7"), (b"x-user-scopes", b"admin"))
     head.principal = Principal("8", ("a", "b"), issuer="shop")

@@ -185,6 +185,10 @@ def guarded(path: str, auth: AuthRule | None = ASKED, access: Access | None = No
         b"/orders/ab12",
         b"/mixed/y",
         b"/MIXED/y",
+        b"//x/admin/y",  # a relative reference with a host, to whoever splits it like a URL
+        b"//x@y:1/%61dmin",
+        b"//x/..%2Fadmin/y",
+        b"/\\x/ADMIN/y",
     ],
 )
 def test_a_path_that_a_less_strict_server_takes_to_a_guarded_route_is_refused(target: bytes) -> None:
@@ -224,6 +228,14 @@ def test_a_less_strict_reading_is_no_concern_where_nobody_passes_by_a_guard(targ
     }
     routes = compile_routes([("shop", shop), *((name, seam(config)) for name, config in others.items())])
     assert chosen(routes, target) == name
+
+
+@pytest.mark.parametrize("pattern", ["[A-Z0-9]+", "[!-^]+", r"[\x41-\x5A0-9]+"])
+def test_a_guard_that_hangs_on_the_letter_case_of_a_segment_is_not_passed_by_in_the_other_one(pattern: str) -> None:
+    routes = table(orders=guarded("/orders/{id}", params={"id": pattern}), rest=route("/**"))
+    assert chosen(routes, b"/orders/AB12") == "orders"
+    with pytest.raises(AmbiguousPath):
+        resolve(routes, "GET", b"h", b"/orders/ab12", {})
 
 
 def test_of_two_routes_that_differ_in_letter_case_the_guarded_one_counts() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,10 +18,18 @@ from typing import Any
 import httpx
 
 
+_PORTS = cycle(range(10_000, 30_000))
+for _ in range(random.SystemRandom().randrange(20_000)):  # two runs at a time begin at different ones
+    next(_PORTS)
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """Nobody listens there. Below those that the kernel gives to connections and to whoever listens on port 0, and not
+    the same for a long time: nobody takes it before it is used."""
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is always a next port")
 
 
 class Fig:
