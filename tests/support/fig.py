@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 
-
 _PORTS = cycle(range(10_000, 30_000))
 for _ in range(random.SystemRandom().randrange(20_000)):  # two runs at a time begin at different ones
     next(_PORTS)
