@@ -8,8 +8,9 @@
     │   ├── MethodNotAllowed          405     method_not_allowed
     │   ├── BodyCut                   400     client_gone
     │   ├── BodyTooLarge              413     body_too_large
-    │   ├── Unauthenticated           401     unauthenticated
-    │   ├── Forbidden                 403     forbidden
+    │   ├── Challenged
+    │   │   ├── Unauthenticated       401     unauthenticated
+    │   │   └── Forbidden             403     forbidden
     │   ├── RateLimited               429     rate_limited
     │   ├── HeadTooLarge              431     head_too_large        (414 for the target)
     │   ├── BodyTimeout               408     body_timeout
@@ -123,26 +124,25 @@ class BodyCut(Rejected):
     status, cause, title = 400, "client_gone", "Request body cut short"
 
 
-class Unauthenticated(Rejected):
-    """No credential, or none that is good. `challenge` is what would be taken (RFC 9110 15.5.2)."""
+class Challenged(Rejected):
+    """`challenge` is the credential that would be taken (RFC 9110 11.6.1); empty: no such field."""
+
+    def __init__(self, detail: str = "", challenge: str = "") -> None:
+        super().__init__(detail)
+        if challenge:
+            self.lines = ((b"WWW-Authenticate", challenge.encode("ascii")),)
+
+
+class Unauthenticated(Challenged):
+    """No credential, or none that is good (RFC 9110 15.5.2)."""
 
     status, cause, title = 401, "unauthenticated", "Unauthenticated"
 
-    def __init__(self, detail: str = "", challenge: str = "") -> None:
-        super().__init__(detail)
-        if challenge:
-            self.lines = ((b"WWW-Authenticate", challenge.encode("ascii")),)
 
-
-class Forbidden(Rejected):
+class Forbidden(Challenged):
     """It is known who asks, and he may not; or nobody may from there. `challenge` where a better token would help."""
 
     status, cause, title = 403, "forbidden", "Forbidden"
-
-    def __init__(self, detail: str = "", challenge: str = "") -> None:
-        super().__init__(detail)
-        if challenge:
-            self.lines = ((b"WWW-Authenticate", challenge.encode("ascii")),)
 
 
 class RateLimited(Rejected):

@@ -121,7 +121,7 @@ class Gateway:
             door = None if exchange.route is None else doors.of(exchange.route)
             if door is not None:
                 self._open(exchange, door)
-                if door.cors is not None and door.cors.is_preflight(request):
+                if door.cors is not None and preflighted(request) is not None:
                     self._answer_preflight(exchange, door.cors, responder)
                     return
                 verdicts: list[Verdict] = []

@@ -9,7 +9,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Scope
 
-from proxy.admin.refusals import TooManyFailures, Unauthenticated
+from proxy.admin.refusals import TooManyFailures
 from proxy.errors import MethodNotAllowed, ProxyError
 
 REQUEST_ID = "fig.request_id"
@@ -32,11 +32,9 @@ def refuse(scope: Scope, error: ProxyError) -> Response:
 def _extra(error: ProxyError) -> Mapping[str, str]:
     if isinstance(error, MethodNotAllowed):
         return {"Allow": ", ".join(error.allow)}
-    if isinstance(error, Unauthenticated):
-        return {"WWW-Authenticate": 'Bearer realm="fig"'}
     if isinstance(error, TooManyFailures):
         return {"Retry-After": str(error.retry_after_s)}
-    return {}
+    return {name.decode("ascii"): value.decode("ascii") for name, value in error.lines}
 
 
 def _answer(scope: Scope, body: bytes, media_type: str, status: int, headers: Mapping[str, str] | None) -> Response:

@@ -17,9 +17,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.admin.answers import REQUEST_ID, refuse
-from proxy.admin.refusals import Forbidden, Unauthenticated, UnsupportedMediaType
+from proxy.admin.refusals import UnsupportedMediaType
 from proxy.admin.slowdown import Slowdown
-from proxy.errors import ProxyError
+from proxy.errors import Forbidden, ProxyError, Unauthenticated
 
 FREE_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
 
@@ -69,7 +69,7 @@ class Guard:
             return
         if given:
             await self._slowdown.failed(peer)
-        raise Unauthenticated("Send `Authorization: Bearer TOKEN` with the value of admin.token.")
+        raise Unauthenticated("Send `Authorization: Bearer TOKEN` with the value of admin.token.", 'Bearer realm="fig"')
 
 
 def _check_local(scope: Scope, headers: Headers) -> None:

@@ -13,12 +13,6 @@ class NotFound(Rejected):
     status, cause, title = 404, "not_found", "Not found"
 
 
-class Unauthenticated(Rejected):
-    """The bearer token is missing or wrong (RFC 6750 3)."""
-
-    status, cause, title = 401, "unauthenticated", "Unauthenticated"
-
-
 class TooManyFailures(Rejected):
     """Wrong tokens beyond those whose answers wait (RFC 6585 4). `retry_after_s` is in whole seconds."""
 
@@ -27,12 +21,6 @@ class TooManyFailures(Rejected):
     def __init__(self, detail: str, retry_after_s: int) -> None:
         super().__init__(detail)
         self.retry_after_s = retry_after_s
-
-
-class Forbidden(Rejected):
-    """Without a token the admin port talks to this machine only."""
-
-    status, cause, title = 403, "forbidden", "Forbidden"
 
 
 class UnsupportedMediaType(Rejected):

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 from proxy.messages import Headers, RequestHead
 
-PREFIX = b"access-control-"
-
 
 def preflighted(request: RequestHead) -> str | None:
-    """The method that a preflight asks for; None where the request is none. It goes by the route of that method: one
-    that takes GET alone has no OPTIONS of its own."""
+    """The method that a preflight asks for; None where the request is none. It asks before the request itself, never
+    carries a credential, and goes by the route of that method: one that takes GET alone has no OPTIONS of its own."""
     fields = request.fields
     if request.method != "OPTIONS" or b"origin" not in fields:
         return None
@@ -34,10 +32,6 @@ class CorsPolicy:
     exposed: Sequence[str]
     credentials: bool
     max_age_s: int
-
-    def is_preflight(self, request: RequestHead) -> bool:
-        """A preflight asks before the request itself, and never carries a credential."""
-        return preflighted(request) is not None
 
     def admits_upgrade(self, request: RequestHead, authority: bytes) -> bool:
         """Whether a page of this origin may open a WebSocket: no browser asks before that, and none keeps its answers

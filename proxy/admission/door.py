@@ -41,7 +41,7 @@ ByRoute = tuple[Door | None, ...]
 def doors_of(name: str, seam: SeamConfig, identity: Identity) -> ByRoute:
     """Raises ValueError for what `config.load` would have refused."""
     cors = None if seam.cors is None else _cors(seam.cors)
-    made: dict[int, _Limits] = {}  # routes without limits of their own share those of the seam
+    made: dict[bool, _Limits] = {}  # those of the seam, for routes without their own: by whether they are open
     return tuple(_door(name, seam, route, identity, cors, made) for route in seam.routes)
 
 
@@ -76,19 +76,19 @@ def _door(
     route: RouteConfig,
     identity: Identity,
     cors: CorsPolicy | None,
-    made: dict[int, _Limits],
+    made: dict[bool, _Limits],
 ) -> Door | None:
     access, rule, limits = seam.access_of(route), seam.auth_of(route), seam.limits_of(route)
     if access is None and cors is None and rule is None and not limits:
         return None
     verified = () if rule is None else tuple(f"header.{header.lower()}" for header in identity.headers)
-    own = route.rate_limit is not None
+    own, mark = route.rate_limit is not None, _mark(route)
     shared = not own and all(limit.by != "route" for limit in limits)
-    compiled = made.get(len(verified)) if shared else None
+    compiled = made.get(rule is None) if shared else None
     if compiled is None:
-        compiled = _limits(limits, f"{name} {_mark(route)}" if own else name, _mark(route), verified)
+        compiled = _limits(limits, f"{name} {mark}" if own else name, mark, verified)
         if shared:
-            made[len(verified)] = compiled
+            made[rule is None] = compiled
     return Door(
         None if access is None else AccessList.of(access.allow, access.deny),
         cors,

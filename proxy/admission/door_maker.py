@@ -148,7 +148,7 @@ class DoorMaker:
         parts = _Parts()
         for name, issuer in auth.issuers.items():
             parts.keys[name] = self._keys(name, issuer)
-        token = parts.token = auth.identity.token
+        token = auth.identity.token
         if token is not None:
             parts.mint = self._mint(token)
         parts.session = auth.session
@@ -193,7 +193,6 @@ class _Parts:
 
     def __init__(self) -> None:
         self.keys: dict[str, Keys] = {}
-        self.token: IdentityToken | None = None
         self.mint: IdentityMint | None = None
         self.session: Session | None = None
         self.sessions: Sessions | None = None

@@ -42,4 +42,4 @@ class Doors:
 def asked(exchange: Exchange, keys: Sequence[LimitKey]) -> list[Asked]:
     """These limits, each with the key under which this request counts."""
     request, params = exchange.request, exchange.params or {}
-    return [key.asked(request, params, exchange.client_ip, request.principal) for key in keys]
+    return [key.asked(request, params, exchange.client_ip) for key in keys]

@@ -39,19 +39,14 @@ class LimitKey:
             for selector in by
         )
 
-    def asked(
-        self, request: RequestHead, params: Mapping[str, bytes], client_ip: str, principal: Principal | None
-    ) -> Asked:
-        """`principal`: the verified one, None where nobody is known (yet)."""
-        return self.limit, self._prefix + self._hash(request, params, client_ip, principal)
+    def asked(self, request: RequestHead, params: Mapping[str, bytes], client_ip: str) -> Asked:
+        return self.limit, self._prefix + self._hash(request, params, client_ip)
 
-    def _hash(
-        self, request: RequestHead, params: Mapping[str, bytes], client_ip: str, principal: Principal | None
-    ) -> str:
+    def _hash(self, request: RequestHead, params: Mapping[str, bytes], client_ip: str) -> str:
         if not self._readers:
             return self._everybody
         for selector, text in self._readers:
-            value = _verified(selector.text, principal) or selector.read(request, params, client_ip)
+            value = _verified(selector.text, request.principal) or selector.read(request, params, client_ip)
             if value and text != b"client_ip":
                 return self._hashed(b"%b\0%b" % (text, value))
             if value:

@@ -9,18 +9,10 @@ import orjson
 
 from proxy.errors import NoHealthyEndpoint, UpstreamProtocol, UpstreamReset
 from proxy.upstreams.upstream import Upstream
-from proxy.wire.body import RequestBody, Source
+from proxy.wire.body import Source, pour_whole
 from proxy.wire.client import UpstreamConnection
 
 _MOST_BYTES = 65_536
-
-
-class _Asker:
-    """Where the question's body comes from: it is here already."""
-
-    def pause_body(self) -> None: ...
-    def resume_body(self) -> None: ...
-    def send_continue(self) -> None: ...
 
 
 class _Sink:
@@ -88,10 +80,7 @@ class Errand:
         head = b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n"
         said = head % (self._path, host.encode("ascii"), self._lines, len(question))
         connection.begin(said, head_only=False, body=True, chunked=False)
-        body = RequestBody(_Asker())
-        body.feed(question)
-        body.end()
-        body.pour(connection)
+        pour_whole(question, connection)
         answer = await connection.response(self._timeout_s)
         if answer.status != 200:
             connection.abort()

@@ -16,18 +16,10 @@ from proxy.routing.decide import apply_rewrite, unrewrite
 from proxy.routing.resilience import SAFE
 from proxy.routing.shadowing import Target
 from proxy.upstreams.upstream import Upstream
-from proxy.wire.body import RequestBody, Source
+from proxy.wire.body import Source, pour_whole
 from proxy.wire.client import UpstreamConnection
 from proxy.wire.copy import AnswerCopy
 from proxy.wire.headers import FieldKinds, dressed, relocate, request_kind, request_lines
-
-
-class _Whole:
-    """Where a body comes from that is here already."""
-
-    def pause_body(self) -> None: ...
-    def resume_body(self) -> None: ...
-    def send_continue(self) -> None: ...
 
 
 class _Sink:
@@ -141,10 +133,7 @@ class _Call:
         started, copy, timeouts = self.monotonic(), self.copy, self.upstream.config.timeouts
         connection.begin(self.head, head_only=self.request.method == "HEAD", body=bool(self.body), chunked=False)
         if self.body:
-            whole = RequestBody(_Whole())
-            whole.feed(self.body)
-            whole.end()
-            whole.pour(connection)
+            pour_whole(self.body, connection)
         answer = await connection.response(timeouts.response_s)
         seconds = self.monotonic() - started
         copy.start(answer.status, self._lines(answer))

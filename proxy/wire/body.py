@@ -43,6 +43,22 @@ class Uploader(Protocol):
     def send_continue(self) -> None: ...
 
 
+class _Nobody:
+    """Where a body comes from that is here already."""
+
+    def pause_body(self) -> None: ...
+    def resume_body(self) -> None: ...
+    def send_continue(self) -> None: ...
+
+
+def pour_whole(data: bytes, sink: BodySink) -> None:
+    """Send a body that is here already, and its end."""
+    body = RequestBody(_Nobody())
+    body.feed(data)
+    body.end()
+    body.pour(sink)
+
+
 class RequestBody:
     """The body of one request, from the edge to whoever forwards it.
 

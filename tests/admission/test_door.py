@@ -28,9 +28,9 @@ def _door(**keys: Any) -> Door:
 def _key(door: Door, which: str, subject: str = "", **fields: bytes) -> str:
     named = {name.replace("_", "-").encode(): value for name, value in fields.items()}
     head = RequestHead("GET", b"/", b"shop", [], named, 0, False, "192.0.2.1", "http")
-    principal = Principal(subject, issuer="shop") if subject else None
+    head.principal = Principal(subject, issuer="shop") if subject else None
     (key,) = getattr(door, which)
-    return str(key.asked(head, {}, "192.0.2.1", principal)[1])
+    return str(key.asked(head, {}, "192.0.2.1")[1])
 
 
 def test_a_seam_without_any_block_has_no_door() -> None:

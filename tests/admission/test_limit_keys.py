@@ -29,7 +29,9 @@ def _key(
     limit: Limit = LIMIT,
 ) -> str:
     selectors = [compile_selector(text) for text in by]
-    return LimitKey(limit, selectors).asked(head or _head(), {"id": b"7"}, client_ip, principal)[1]
+    request = head or _head()
+    request.principal = principal
+    return LimitKey(limit, selectors).asked(request, {"id": b"7"}, client_ip)[1]
 
 
 @pytest.mark.parametrize(
