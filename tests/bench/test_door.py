@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,27 +13,12 @@ from bench import split
 from bench.cases import Bench, all_cases
 from bench.load import GET_ONE_TOKEN, GET_SMALL, GET_TOKENS, Payload, Wrk, find_wrk
 from bench.measured import Measured, Measurement
-from bench.origin import SMALL, Origin
+from bench.origin import SMALL
 from bench.peers import PEERS, EnvoyDoor, FigDoor, FigDoorRedis, Peer
 from bench.report import Setting, render
 from bench.tokens import Issuer
 
 ENVOY_MISSING = EnvoyDoor().missing()
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Issuer:
-    return Issuer()
-
-
-@pytest.fixture
-def bench(tmp_path: Path, issuer: Issuer) -> Iterator[Bench]:
-    origin = Origin(tmp_path, core=None, own=True)
-    try:
-        origin.wait()
-        yield Bench(tmp_path, origin, issuer, wrk=None, proxy_core=None, seconds=0.3)
-    finally:
-        origin.stop()
 
 
 @pytest.fixture(

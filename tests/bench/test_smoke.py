@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,26 +9,10 @@ from bench.cases import Bench, Latency, Throughput, all_cases
 from bench.load import WRK_MISSING, Load, Payload, get_small_requests, parse
 from bench.measured import Measured, Measurement
 from bench.openloop import Latencies, Pace
-from bench.origin import Origin, small_body
+from bench.origin import small_body
 from bench.peers import Direct, Fig, Httpx, Peer, named
 from bench.report import Setting, quick, render
 from bench.rounds import Run
-from bench.tokens import Issuer
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Issuer:
-    return Issuer()
-
-
-@pytest.fixture
-def bench(tmp_path: Path, issuer: Issuer) -> Iterator[Bench]:
-    origin = Origin(tmp_path, core=None, own=True)
-    try:
-        origin.wait()
-        yield Bench(tmp_path, origin, issuer, wrk=None, proxy_core=None, seconds=0.3)
-    finally:
-        origin.stop()
 
 
 @pytest.fixture
