@@ -91,6 +91,13 @@ def test_a_flood_of_refusals_does_not_hold_up_other_clients(serve: Serve) -> Non
     fig = serve(
         ("default: origin\n", ""), ("small: {", "small: {legacy: origin, "), ("late: {", "late: {legacy: origin, ")
     )
+    # A machine that stands still for a moment does so once; what fig makes others wait for is there in every flood.
+    floods = (_flooded(fig) for _ in range(3))
+    assert any(0 < longest_s < max(0.3, took_s / 5) for longest_s, took_s in floods)
+
+
+def _flooded(fig: Fig) -> tuple[float, float]:
+    """The longest wait of another client during a flood of requests that are refused, and how long that took."""
     flood = socket.create_connection(fig.address)
     refused = threading.Thread(target=_read_all, args=(flood,), daemon=True)
     last = b"GET /nothing HTTP/1.1\r\nHost: proxy.test\r\nConnection: close\r\n\r\n"
@@ -106,7 +113,7 @@ def test_a_flood_of_refusals_does_not_hold_up_other_clients(serve: Serve) -> Non
             longest_s = max(longest_s, time.monotonic() - started)
     sender.join(5)
     flood.close()
-    assert 0 < longest_s < max(0.3, (time.monotonic() - begun) / 5)
+    return longest_s, time.monotonic() - begun
 
 
 def _read_all(sock: socket.socket) -> None:
